@@ -35,6 +35,7 @@ def _quantiles(metric: str, by: str = "") -> dict[str, str]:
 
 PANELS: Final = (
     Panel("Jobs unaccounted for", "short", {"jobs": "stockworker_jobs_unaccounted"}, stat=True),
+    Panel("Signs of losses", "short", {"losses": "stockworker_lost"}, stat=True),
     Panel("Jobs waiting", "short", {"jobs": "sum(stockworker_queue_jobs)"}, stat=True),
     Panel("Oldest waiting job", "s", {"age": "max(stockworker_queue_oldest_seconds)"}, stat=True),
     Panel("Workers online", "short", {"workers": "sum(stockworker_fleet_workers)"}, stat=True),
@@ -115,6 +116,9 @@ PANELS: Final = (
             "unheard {{service}}": _rate("stockworker_service_unheard_messages_total", "service"),
         },
     ),
+    Panel("Signs of losses by cause", "short", {"{{cause}}": "stockworker_lost_by_cause"}),
+    Panel("Tracers", "ops", {"{{outcome}}": _rate("stockworker_tracers_total", "outcome")}),
+    Panel("The way of a tracer", "s", _quantiles("stockworker_tracer_seconds")),
     Panel("Free space", "bytes", {"{{service}}": "stockworker_service_free_bytes"}),
     Panel(
         "Certificates that expire next",

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from stockworker.adapters.metric import Metric
+from stockworker.dispatcher import loss_meter
 from stockworker.dispatcher import measures as dispatcher
 from stockworker.shell import measures as services
 from stockworker.worker import measures as worker
 
 _CHAPTERS: Final = (
     ("Of the dispatcher", dispatcher.METRICS),
+    ("Of the loss meter of the dispatcher", loss_meter.METRICS),
     ("Of each worker", worker.METRICS),
     ("Of both services", services.METRICS),
 )

@@ -16,7 +16,7 @@ import pytest
 from stockworker.adapters.mqtt import Delivery
 from stockworker.broker.acl import acl
 from stockworker.broker.configuration import Profile, bridge_topics
-from stockworker.protocol.topics import LEGACY_PARENTS, TOPICS, Role, Topic
+from stockworker.protocol.topics import DROPPED_BY_BROKER, LEGACY_PARENTS, TOPICS, Role, Topic
 from tests.harness.broker import SITE, Broker
 from tests.harness.peer import Peer, connected
 
@@ -91,6 +91,20 @@ def may(user: str, allowed: frozenset[Role], levels: Mapping[str, str]) -> bool:
     return levels.get("client_id", user) == user
 
 
+def traces(user: str, line: Topic, kinds: set[str], levels: Mapping[str, str]) -> bool:
+    """Whether the dispatcher uses a topic as a client of its own name, for tracers."""
+    return ROLES[user] is Role.DISPATCHER and line.kind in kinds and levels.get("client_id") == user
+
+
+def may_publish(user: str, line: Topic, levels: Mapping[str, str]) -> bool:
+    return may(user, line.publishers, levels) or traces(user, line, {"jobs/queue"}, levels)
+
+
+def may_read(user: str, line: Topic, levels: Mapping[str, str]) -> bool:
+    watches = ROLES[user] in line.watchers
+    return watches or may(user, line.subscribers, levels) or traces(user, line, {"jobs/receipt", "jobs/notice"}, levels)
+
+
 def default_acl(*, legacy_workers: bool = False) -> str:
     return acl(operators=["boss"], clients=["alice", "bob"], legacy_workers=legacy_workers)
 
@@ -112,16 +126,15 @@ def observed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
 @pytest.mark.parametrize("line", TOPICS, ids=lambda line: line.kind.replace("/", "-"))
 def test_publishing_is_allowed_as_the_table_says(observed: Observed, line: Topic, user: str) -> None:
     for topic, levels in instances(line):
-        assert ((user, topic) not in observed.denied) == may(user, line.publishers, levels), topic
+        assert ((user, topic) not in observed.denied) == may_publish(user, line, levels), topic
 
 
 @pytest.mark.parametrize("user", ROLES)
 @pytest.mark.parametrize("line", TOPICS, ids=lambda line: line.kind.replace("/", "-"))
 def test_reading_is_allowed_as_the_table_says(observed: Observed, line: Topic, user: str) -> None:
     for topic, levels in instances(line):
-        writers = {writer for writer in ROLES if may(writer, line.publishers, levels)}
-        reads = may(user, line.subscribers, levels) or ROLES[user] in line.watchers
-        expected = writers if reads else set()
+        writers = {writer for writer in ROLES if may_publish(writer, line, levels)}
+        expected = writers if may_read(user, line, levels) else set()
         assert {writer for reader, writer, at in observed.delivered if (reader, at) == (user, topic)} == expected, topic
 
 
@@ -154,11 +167,17 @@ def test_by_an_option_workers_publish_without_their_id_and_clients_do_not(
     }
 
 
-def test_only_operators_read_the_brokers_own_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("topic", "readers"), [("$SYS/broker/uptime", {"boss"}), (DROPPED_BY_BROKER, {"boss", "dispatcher"})]
+)
+def test_operators_read_the_brokers_own_state_and_the_dispatcher_what_it_drops(
+    tmp_path: Path, topic: str, readers: set[str]
+) -> None:
     async def read() -> set[str]:
-        peers = {name: Peer(broker, name, ("#", "$SYS/broker/uptime")) for name in ROLES}
+        peers = {name: Peer(broker, name, ("#", topic)) for name in ROLES}
         async with connected(list(peers.values())):
-            await peers["boss"].until(lambda: any(map(is_state, peers["boss"].received)))
+            for name in readers:
+                await peers[name].until(lambda name=name: any(map(is_state, peers[name].received)))  # type: ignore[misc]
             for name, marker in MARKERS.items():
                 await peers[name].publish([marker], LAST)
             for peer in peers.values():
@@ -169,7 +188,7 @@ def test_only_operators_read_the_brokers_own_state(tmp_path: Path) -> None:
         return item.packet.topic[0] == "$"
 
     with Broker(tmp_path, default_acl(), changes={"sys_interval": "1"}) as broker:
-        assert asyncio.run(read()) == {"boss"}
+        assert asyncio.run(read()) == readers
 
 
 def test_a_new_client_is_let_in_by_a_reload(tmp_path: Path) -> None:

@@ -94,6 +94,22 @@ def test_every_job_is_in_the_metrics(fleet: Fleet, folder: Path) -> None:
     assert not any(dict(labels).get("type", "").startswith("made-up") for _, labels in found)
 
 
+def test_tracers_go_to_the_workers_and_back_and_nothing_is_lost(fleet: Fleet, folder: Path) -> None:
+    """One for each type. They are in no list, and no worker has started anything for them."""
+
+    def returned() -> bool:
+        found = values(folder / "stockworker-dispatcher.prom")
+        return (value(found, "stockworker_tracers_total", outcome="completed") or 0) >= len(fleet_types)
+
+    fleet_types = {"echo", "say"}
+    wait_until(returned, "a tracer of each type has returned")
+    found = values(folder / "stockworker-dispatcher.prom")
+    assert value(found, "stockworker_lost") == 0
+    assert {value(found, "stockworker_tracers_total", outcome=each) for each in ("lost", "refused")} == {0}
+    assert (value(found, "stockworker_tracer_seconds_count") or 0) >= len(fleet_types)
+    assert fleet.stored("SELECT id FROM job WHERE id LIKE ?", "%stockworker-check%") == []
+
+
 def test_each_worker_has_metrics_of_its_own(fleet: Fleet, folder: Path) -> None:
     run_job(fleet, "echo")
     files = [folder / f"stockworker-host-{number}.prom" for number in (1, 2)]

@@ -22,6 +22,17 @@ def test_denials_come_first_for_everybody_who_is_named() -> None:
         assert all(name in line for line in denied)
 
 
+def test_the_dispatcher_submits_tracers_under_its_own_name_alone() -> None:
+    own = acl(dispatchers=["hub"]).partition("\nuser hub\n")[2].splitlines()
+    assert [line for line in own if line.endswith(("/hub", "/hub/+", "dropped"))][-4:] == [
+        "topic write jobs/queue/+/+/hub",
+        "topic read jobs/receipt/hub",
+        "topic read jobs/notice/hub/+",
+        "topic read $SYS/broker/publish/messages/dropped",
+    ]
+    assert "topic write jobs/queue/+/+/+" not in own
+
+
 def test_a_name_without_a_role_any_longer_stays_and_is_denied_everything() -> None:
     text = acl(clients=["alice"], removed=["bob", "alice", "bob"])
     assert text.count("user bob") == 1

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from stockworker.protocol import codec
 from stockworker.protocol.attempt import AttemptOutput
-from stockworker.protocol.ids import JobId, Token
-from stockworker.protocol.messages import Report
-from stockworker.shell.turn import Now
+from stockworker.protocol.ids import JobId, JobType, Token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import AttemptReport, LeaseStatus, Report
+from stockworker.shell.turn import DiskChanged, Now, Send
 from stockworker.worker.machine import Intervals, WorkerMachine
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
 from stockworker.worker.work import Began
@@ -22,6 +23,7 @@ from tests.harness.working import (
     assign,
     attempt,
     finished,
+    reported,
 )
 
 SELDOM = Intervals(poll_interval_s=1000.0, heartbeat_interval_s=1000.0)
@@ -57,3 +59,38 @@ def test_large_outputs_travel_in_as_many_reports_as_they_need() -> None:
     sent = reports(turns.take([CONNECTED], Now(1003.0, 0.0)))
     assert [len(each.attempts) for each in sent] == [2, 2, 2]
     assert [len(each.output.text) for report in sent for each in report.attempts if each.output] == [16_384] * 6
+
+
+# --- tracers ----------------------------------------------------------------------------------------------------------
+
+TRACER = replace(JOB_A, token=Token("stockworker-check-1"), payload="", expires_in_s=0.0)
+
+
+def traced(outcome: Outcome) -> Send:
+    return reported(AttemptReport(TRACER.token, outcome, job_id=TRACER.job_id))
+
+
+def test_a_tracer_is_answered_immediately_and_starts_nothing() -> None:
+    """Also while all slots are busy and the disk is full; nothing repeats the answer."""
+    with WorkerBook() as worker:
+        worker.connect()
+        worker.run(JOB_A)
+        worker.tell(DiskChanged(full=True), assign(TRACER, TRACER))
+        worker.expect(traced(Outcome.OK), traced(Outcome.OK))
+        worker.after(60)
+    assert worker.claims() == {A1: LeaseStatus.RUNNING}
+
+
+def test_a_tracer_of_a_type_that_the_worker_does_not_run_is_released() -> None:
+    with WorkerBook() as worker:
+        worker.connect()
+        worker.tell(assign(replace(TRACER, type=JobType("other"))))
+        worker.expect(traced(Outcome.RELEASED))
+
+
+def test_without_a_connection_a_tracer_is_not_answered() -> None:
+    with WorkerBook() as worker:
+        worker.connect()
+        worker.tell(CUT_OFF, assign(TRACER))
+        worker.expect()
+        worker.connect()

@@ -22,7 +22,16 @@ from typing import Final
 
 from stockworker.pki.access_list import REMOVED
 from stockworker.protocol.ids import DEFAULT_DISPATCHER, check_id
-from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Role, Topic
+from stockworker.protocol.topics import (
+    BY_KIND,
+    DROPPED_BY_BROKER,
+    LEGACY_PARENTS,
+    OWN_LEVEL,
+    TOPICS,
+    Role,
+    Topic,
+    TopicKind,
+)
 
 _HEADER: Final = """\
 # Access control list: who may publish and read which topic. Generated from stockworker's table of topics. Do not edit
@@ -36,6 +45,9 @@ _HEADER: Final = """\
 # without %u or %c; the ones in this file are intended.
 """
 _BROKER_STATE: Final = "$SYS/#"
+_TRACER_RIGHTS: Final = ((TopicKind.QUEUE, "write"), (TopicKind.RECEIPT, "read"), (TopicKind.NOTICE, "read"))
+"""With these, the dispatcher submits tracers under its own name, and reads what becomes of them."""
+
 _WORKERS_OWN: Final = OWN_LEVEL[Role.WORKER]
 _ANY: Final = "+"
 
@@ -117,6 +129,9 @@ def _user_rights(name: str, role: Role, *, legacy: bool) -> Iterator[tuple[str, 
         yield from ((access, str(kind)) for kind in sorted(LEGACY_PARENTS))
     if role is Role.OPERATOR:
         yield "read", _BROKER_STATE
+    if role is Role.DISPATCHER:
+        yield from ((access, BY_KIND[kind].pattern(client_id=name)) for kind, access in _TRACER_RIGHTS)
+        yield "read", DROPPED_BY_BROKER
 
 
 def _rights(*peers: tuple[Role, str], forwarded: bool = False) -> Iterator[tuple[str, str]]:

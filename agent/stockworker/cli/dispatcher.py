@@ -91,7 +91,8 @@ def dispatcher_settings(path: Path | None) -> DispatcherSettings:
 def _settings(config: Config) -> DispatcherSettings:
     own = config.dispatcher
     metrics = metrics_file(config, own.id)
-    return DispatcherSettings(own.id, service_link(config, own.id), policy(config), denied_workers(config), metrics)
+    link, tracers = service_link(config, own.id), metrics is not None and config.metrics.tracers
+    return DispatcherSettings(own.id, link, policy(config), denied_workers(config), metrics, tracers)
 
 
 def denied_workers(config: Config) -> frozenset[WorkerId]:
@@ -173,4 +174,5 @@ def policy(config: Config) -> Policy:
             for job_type, each in dispatcher.types.items()
             if each.prefetch
         },
+        dispatcher_id=dispatcher.id,
     )

@@ -40,6 +40,7 @@ from stockworker.config.kinds import (
     size_up_to,
     text,
 )
+from stockworker.config.monitoring import MetricsConfig
 from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
 from stockworker.protocol.frozen import dataclass
@@ -527,24 +528,6 @@ class Encryption:
         "results of jobs in that format are still stored.",
         shown="never",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsConfig:
-    enabled: bool = _key(
-        default=False,
-        kind=BOOLEAN,
-        meaning="Whether the services on this machine write metrics. Needs the package `python3-prometheus-client`, and a "
-        "restart.",
-    )
-    folder: Path | None = _key(
-        None,
-        PATH,
-        "Folder of the files: `stockworker-<id>.prom` for each service. The unit of the service must be allowed to write "
-        "to another folder than the default one.",
-        shown="`/run/stockworker-dispatcher`, or `/run/stockworker-worker-<instance>`",
-    )
-    interval_s: float = _key(15.0, duration(1, HOUR_S), "How often a service writes its file.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

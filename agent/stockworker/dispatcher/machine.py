@@ -38,6 +38,7 @@ from stockworker.dispatcher.queries import Queries
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
+from stockworker.dispatcher.tracers import Tracers
 from stockworker.dispatcher.why import why
 from stockworker.logs.events import (
     AccessRefused,
@@ -128,6 +129,7 @@ class DispatcherMachine:
         self.roster.resume(now)
         self._orders = Orders(self.ledger, self._submissions, self.roster, self._alarms, self._outbox)
         self._denials = Denials(self.counters, self._outbox)
+        self.tracers = Tracers(policy.dispatcher_id, policy.lease_s, self._outbox)
         self._queries = Queries(self.counters, self._outbox)
         for job in self.ledger.jobs.values():
             self._alarms.arm(job, now)
@@ -189,7 +191,7 @@ class DispatcherMachine:
             case _ if isinstance(event, Order):
                 self._orders.carry_out(event, now)
             case Unreached():
-                self.roster.unreached(event, now)
+                self._unreached(event, now)
             case Unwatched():
                 self._unwatched_until = now.steady + _UNWATCHED_S
             case LinkChanged(up=up):
@@ -215,7 +217,7 @@ class DispatcherMachine:
             case Cleanup():
                 self._next_sweep = now.steady
             case Register() | Unregister() | Heartbeat() | Disconnect():
-                self.roster.presence_changed(event, now)
+                self._presence_changed(event, now)
             case _:
                 self.counters["messages_refused"] += 1
                 self._outbox.log(
@@ -259,15 +261,29 @@ class DispatcherMachine:
 
     def _reported(self, report: Report, now: Now) -> None:
         match report.attempts:
+            case (AttemptReport(token=token),) if token.startswith(PROBE) and self.tracers.answer(report):
+                pass
             case (AttemptReport(token=token),) if token.startswith(PROBE):
                 version = self._presence.version
                 self._outbox.send(Ack(report.worker_id, stale=(token,), version=version, time=now.wall))
             case _:
                 self.roster.reported(report, now)
 
+    def _unreached(self, event: Unreached, now: Now) -> None:
+        self.tracers.unreached(event, now)
+        self.roster.unreached(event, now)
+
+    def _presence_changed(self, event: Register | Unregister | Heartbeat | Disconnect, now: Now) -> None:
+        if not isinstance(event, Heartbeat):
+            self.tracers.worker_changed(event.worker_id)
+        self.roster.presence_changed(event, now)
+
     # --- requests of clients ------------------------------------------------------------------------------------------
 
     def _submitted(self, event: Submit, now: Now) -> None:
+        if not self._frozen and self.tracers.takes(event):
+            self.tracers.submit(event, self.roster.workers.values(), now)
+            return
         entries = [self._submissions.submit(job, event.client_id, now) for job in event.jobs]
         self._arm((entry.job_id for entry in entries), now)
         self._log_rejected(event, entries)
@@ -317,6 +333,7 @@ class DispatcherMachine:
             self._next_sweep = now.steady + min(1.0, self._policy.lease_s / 10)
             self.roster.end_overdue_leases(now)
         self.roster.check_unserved(now)
+        self.tracers.check(self.roster.workers, now)
         # Then the alarms: a job that was just queued again may have expired meanwhile.
         due, self._overdue = self._alarms.ring(now) | self._overdue, set()
         for job_id in sorted(due):
@@ -363,6 +380,7 @@ class DispatcherMachine:
 
     def _link_changed(self, *, up: bool, now: Now) -> None:
         self._link_up = up
+        self.tracers.interrupted()
         if up:
             self._next_sweep = now.steady
             self.roster.extend_leases(now)

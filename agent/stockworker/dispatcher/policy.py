@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import field
 
 from stockworker.protocol.frozen import dataclass
-from stockworker.protocol.ids import JobType, Tag
+from stockworker.protocol.ids import DEFAULT_DISPATCHER, ClientId, JobType, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ class Policy:
         timeout_grace_s: how much longer than its time-out a worker may claim to run a job.
         workers: what workers may claim, by patterns of their IDs; see `stockworker.dispatcher.allowances`.
         prefetch: the job types of which workers get jobs ahead.
+        dispatcher_id: the ID of the dispatcher, which owns its tracers.
     """
 
     lease_s: float = 30.0
@@ -133,3 +134,4 @@ class Policy:
     timeout_grace_s: float = 300.0
     workers: Mapping[str, Allowance] = field(default_factory=dict)
     prefetch: Mapping[JobType, Prefetch] = field(default_factory=dict)
+    dispatcher_id: ClientId = DEFAULT_DISPATCHER

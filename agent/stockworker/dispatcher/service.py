@@ -19,10 +19,11 @@ from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached, Unread, Unwatched
 from stockworker.dispatcher.machine import DispatcherMachine
-from stockworker.dispatcher.measures import measured_jobs, measured_queues, measured_workers
+from stockworker.dispatcher.measures import measured_jobs, measured_queues, measured_workers, unaccounted
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
 from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.tracer_client import TracerClient
 from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns
 from stockworker.errors import ConnectionFailed
 from stockworker.logs import events as logged
@@ -73,6 +74,7 @@ class DispatcherSettings:
         policy: the numbers that it decides by.
         denied: workers whose messages are dropped.
         metrics: where to write metrics, if they are wanted.
+        tracers: whether the loss meter runs.
     """
 
     dispatcher_id: ClientId
@@ -80,6 +82,7 @@ class DispatcherSettings:
     policy: Policy
     denied: frozenset[WorkerId]
     metrics: MetricsFile | None = None
+    tracers: bool = False
 
 
 class DispatcherService(Service[_Input, DispatcherOutput]):
@@ -132,10 +135,17 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         self._reader = store.reader()
         self._answers = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._answering: asyncio.Task[None] | None = None
+        self._losses = (
+            TracerClient(settings.dispatcher_id, settings.link, self._presence.incarnation)
+            if settings.tracers
+            else None
+        )
         self._inbox.put(Denied(settings.denied))  # before any message arrives
 
     async def run(self) -> None:
         try:
+            if self._losses is not None:
+                self._losses.start()
             await super().run()
         except ConnectionFailed:  # the broker refuses this client: no message has done that
             self._mark.remove()
@@ -160,9 +170,13 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
 
     def reconfigure(self) -> tuple[LinkSettings, Denied]:
         settings = self._reread()
+        if self._losses is not None:
+            self._losses.renew(settings.link)
         return settings.link, Denied(settings.denied)
 
     def carry_out(self, output: DispatcherOutput) -> None:
+        if self._losses is not None:
+            self._losses.look(self._machine.roster.workers.values(), self._measures)
         if output.asked is not None:
             self._answering = asyncio.create_task(self._answer(output.asked), name="answers")
             self._answering.add_done_callback(_end_with)
@@ -179,6 +193,8 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         self._inbox.put(Answered())
 
     async def close(self) -> None:
+        if self._losses is not None:
+            await self._losses.close()
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.wait({self._answering})
@@ -193,6 +209,9 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         yield from measured_jobs(ledger, self._tally, self._machine.counters)
         yield from measured_queues(ledger, workers, self._steady.read())
         yield from measured_workers(workers)
+        if self._losses is not None:
+            unheard = self._machine.tracers.unheard(self._machine.roster.workers, self._steady.read())
+            yield from self._losses.measured(unaccounted(ledger, self._tally), unheard)
 
     def free_bytes(self) -> int | None:
         return self._space.free

@@ -1,6 +1,6 @@
-"""The catalogue of log events, continued: the metrics of both services. PURE."""
+"""The catalogue of log events, continued: metrics, and the loss meter of the dispatcher. PURE."""
 
-from stockworker.logs.event import HERE, LogEvent, LogLevel
+from stockworker.logs.event import HERE, LogEvent, LogLevel, peer
 from stockworker.logs.event import declare as _event
 
 
@@ -12,4 +12,39 @@ from stockworker.logs.event import declare as _event
 )
 class MetricsUnwritten(LogEvent):
     file: str
+    reason: str
+
+
+@_event(
+    LogLevel.WARNING,
+    peer("type"),
+    "a tracer is lost",
+    "A message that travels the way of a job did not return, so others may be lost as well. `stage` is what is missing: "
+    "`receipt`, `notice` or `subscriber`. See docs/monitoring.md.",
+)
+class TracerLost(LogEvent):
+    type: str
+    stage: str
+
+
+@_event(
+    LogLevel.WARNING,
+    peer("worker"),
+    "a worker did not answer a tracer",
+    "The worker is connected, and sends other messages. Check the access list of the broker with `stockworker check` on the "
+    "machine of the worker.",
+)
+class TracerUnanswered(LogEvent):
+    worker: str
+    type: str
+
+
+@_event(
+    LogLevel.WARNING,
+    HERE,
+    "no tracers: the broker refuses them",
+    "The access list of the broker is older than this dispatcher, or the broker refuses a second connection. "
+    "`stockworker broker setup` writes a new one. The dispatcher goes on without tracers.",
+)
+class TracersRefused(LogEvent):
     reason: str

@@ -23,7 +23,7 @@ Token = NewType("Token", str)
 
 PROBE: Final = "stockworker-check"
 """The job type of a probe of `stockworker check`, and the beginning of its other IDs. The dispatcher answers a probe, but
-neither counts nor logs it."""
+neither counts nor logs it. A tracer (`stockworker.dispatcher.tracers`) is a probe that a worker answers, too."""
 
 DEFAULT_DISPATCHER: Final = ClientId("dispatcher")
 """The ID of the dispatcher, and its user name at the broker, unless others are configured."""

@@ -256,6 +256,9 @@ TOPICS: Final[tuple[Topic, ...]] = (
 )
 
 BY_KIND: Final = {topic.kind: topic for topic in TOPICS}
+DROPPED_BY_BROKER: Final = "$SYS/broker/publish/messages/dropped"
+"""Where Mosquitto publishes how many messages it has dropped since its start, because queues were full."""
+
 OWN_LEVEL: Final = {
     Role.WORKER: "worker_id",
     Role.CLIENT: "client_id",

@@ -46,7 +46,7 @@ from stockworker.logs.worker_events import (
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_LEASES, content_size, in_batches
 from stockworker.protocol.frozen import dataclass
-from stockworker.protocol.ids import Token, WorkerId
+from stockworker.protocol.ids import PROBE, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
     Ack,
@@ -277,6 +277,9 @@ class WorkerMachine:
     def _assigned(self, message: Assign, now: float) -> None:
         self._lease_s = message.lease_s
         for assignment in message.leases:
+            if assignment.token.startswith(PROBE):
+                self._answer_tracer(assignment)
+                continue
             if self._leases.knows(assignment.token):
                 continue
             if self._disk_full:
@@ -286,6 +289,13 @@ class WorkerMachine:
             else:
                 self._leases.queue(self._leases.accept(assignment, now))
                 self._lease_changed(assignment.token, now)
+
+    def _answer_tracer(self, tracer: Assignment) -> None:
+        """Report a tracer of the dispatcher as done, without a lease: it starts nothing, and nothing repeats it."""
+        if self._link_up:
+            outcome = Outcome.OK if tracer.type in self._capabilities.types else Outcome.RELEASED
+            report = AttemptReport(tracer.token, outcome, job_id=tracer.job_id)
+            self._send(Report(self._identity.worker_id, (report,)))
 
     def _refuse(self, assignment: Assignment, reason: str) -> None:
         self._refused.append(self._leases.refuse(assignment, reason))
