@@ -1,5 +1,6 @@
 """Tracers in the dispatcher's machine: the way there and back, and what proves nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -276,7 +277,12 @@ def test_an_unread_assignment_counts_once_it_is_certain_that_the_worker_stays_an
 
 def test_it_is_forgotten_with_the_worker_the_connection_and_time() -> None:
     tracers = made()
-    for forget in (lambda: tracers.worker_changed(W1), tracers.interrupted, lambda: tracers.check({}, at(400))):
+    ways: list[Callable[[], None]] = [
+        lambda: tracers.worker_changed(W1),
+        tracers.interrupted,
+        lambda: tracers.check({}, at(400)),
+    ]
+    for forget in ways:
         tracers.unreached(Unreached(W1, ()), at(100))
         tracers.worker_changed(W2)
         tracers.check({}, at(399.9))
