@@ -154,7 +154,7 @@ class LossMeter:
             self._seconds.observe(now - tracer.began)
 
     def refused(self, job_id: JobId) -> None:
-        """The broker or the dispatcher has refused a tracer: that is no loss."""
+        """The broker or the dispatcher has refused a tracer. It was not lost."""
         if self._tracers.pop(job_id, None) is not None:
             self._outcomes[REFUSED] += 1
 
@@ -189,7 +189,7 @@ class LossMeter:
     # --- the figure ---------------------------------------------------------------------------------------------------
 
     def dropped_by_broker(self, total: int, now: float) -> None:
-        """The broker has dropped this many messages since its start. What was dropped before the first call is unknown."""
+        """The broker has dropped this many messages since its start. The first call only remembers the number."""
         known, self._broker_total = self._broker_total, total
         if known is not None and total != known:
             self._broker.append((now, total - known if total > known else total))
