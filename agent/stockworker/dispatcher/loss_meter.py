@@ -46,7 +46,7 @@ _OUTCOMES: Final = (COMPLETED, LOST_TRACER, INCONCLUSIVE, REFUSED)
 
 
 @dataclasses.dataclass(slots=True)
-class _Tracer:
+class _OpenTracer:
     type: JobType
     began: float
     received: bool = False
@@ -106,7 +106,7 @@ class LossMeter:
         self._incarnation = incarnation
         self._number = 0
         self._due: dict[JobType, float] = {}
-        self._tracers: dict[JobId, _Tracer] = {}
+        self._tracers: dict[JobId, _OpenTracer] = {}
         self._outcomes: Counter[str] = Counter()
         self._seconds = Histogram(LONG_BOUNDS_S)
         self._broker_total: int | None = None
@@ -123,7 +123,7 @@ class LossMeter:
                 self._due[each] = now + EVERY_S
                 self._number += 1
                 job_id = JobId(f"{PROBE}-{self._incarnation}-{self._number}")
-                self._tracers[job_id] = _Tracer(each, now)
+                self._tracers[job_id] = _OpenTracer(each, now)
                 started.append((job_id, each))
         return started
 
@@ -147,7 +147,7 @@ class LossMeter:
         tracer.ended = True
         self._settle(job_id, tracer, now)
 
-    def _settle(self, job_id: JobId, tracer: _Tracer, now: float) -> None:
+    def _settle(self, job_id: JobId, tracer: _OpenTracer, now: float) -> None:
         if tracer.received and tracer.ended:
             del self._tracers[job_id]
             self._outcomes[COMPLETED] += 1
@@ -181,7 +181,7 @@ class LossMeter:
                 lost.append(self._lose(tracer, "notice" if tracer.received else "receipt", now))
         return lost
 
-    def _lose(self, tracer: _Tracer, stage: str, now: float) -> LostTracer:
+    def _lose(self, tracer: _OpenTracer, stage: str, now: float) -> LostTracer:
         tracer.lost_at = now
         self._outcomes[LOST_TRACER] += 1
         return LostTracer(tracer.type, stage)
