@@ -7,7 +7,7 @@ import pytest
 from bench.market import contestants, measure, report, report_fleet, tasks, write_file
 
 
-@pytest.mark.parametrize("task", ["import", "analyse"])
+@pytest.mark.parametrize("task", ["import", "analyse", "analyse_pure"])
 def test_each_task_gives_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str) -> None:
     source = tmp_path / "bars.csv"
     write_file(source, symbols=2, days=60)
@@ -20,7 +20,7 @@ def test_each_task_gives_its_figures(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_scale_makes_all_files_smaller() -> None:
     whole, part = ([symbols for *_, symbols, _ in tasks(scale)] for scale in (1, 0.001))
-    assert (whole, part) == ([100, 300, 8_000, 1, 500], [1, 3, 8, 1, 1])
+    assert (whole, part) == ([100, 300, 8_000, 1, 1, 500], [1, 3, 8, 1, 1, 1])
 
 
 def test_a_fleet_gives_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

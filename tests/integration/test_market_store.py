@@ -262,6 +262,24 @@ def test_a_part_of_the_bars_can_be_read(store: MarketStore) -> None:
     assert store.bars("AAPL", last=100) == bars
 
 
+def test_some_columns_of_the_bars_can_be_read(store: MarketStore) -> None:
+    unknown = Bar(FIRST_DAY, None, None, None, 10.0, None)
+    upsert(store, "AAPL", [unknown, bar(1), bar(2, close=11.0)])
+    days = [FIRST_DAY + timedelta(days=number) for number in range(3)]
+    found = store.columns("AAPL", ("volume", "close", "high"))
+    assert list(map(list, found)) == [
+        days,
+        [],
+        [None, 12.5, 12.5],
+        [],
+        [10.0, 10.0, 11.0],
+        [None, 1_000_000.0, 1_000_000.0],
+    ]
+    assert list(map(list, store.columns("AAPL", ("open",), until=days[1]))) == [days[:2], [None, 10.0], [], [], [], []]
+    assert store.columns("AAPL", ("close",), interval=WEEKLY).days == []
+    assert store.columns("IBM", ("close", "low")).close == ()
+
+
 def test_symbols_are_kept_apart(store: MarketStore) -> None:
     upsert(store, "MSFT", [bar(0)])
     upsert(store, "AAPL", [bar(1), bar(2)])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stockworker.market import acceleration
-from stockworker.market.acceleration import faster_formulas
+from stockworker.market.acceleration import Acceleration
 from stockworker.market.bars import Bar
 from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.indicators.arrays import FORMULAS, ArrayFormulas
@@ -78,14 +78,34 @@ def test_an_average_that_was_undefined_between_repeats_the_value_before() -> Non
     assert [each.value is None for each in arrays] == [each.value is None for each in pure]
 
 
-def test_numpy_is_used_where_it_is_worth_its_import(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert faster_formulas(1) is ArrayFormulas  # it is imported already
+def _without_numpy(monkeypatch: pytest.MonkeyPatch) -> Acceleration:
     monkeypatch.setattr(sys, "modules", {name: each for name, each in sys.modules.items() if name != "numpy"})
-    assert faster_formulas(100_000) is None
-    assert faster_formulas(1_000_000) is ArrayFormulas
+    return Acceleration()
+
+
+def test_numpy_is_used_if_it_is_imported_already() -> None:
+    assert Acceleration().formulas(1) is ArrayFormulas
+
+
+def test_numpy_is_used_where_it_is_worth_its_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _without_numpy(monkeypatch).formulas(149_999) is None
+    assert _without_numpy(monkeypatch).formulas(150_000) is ArrayFormulas
+    assert _without_numpy(monkeypatch).formulas(1_000, 150) is ArrayFormulas
+
+
+def test_a_process_that_has_computed_much_imports_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_process = _without_numpy(monkeypatch)
+    found = [of_process.formulas(50_000) for _ in range(3)]
+    assert found == [None, None, ArrayFormulas]
+
+
+def test_values_of_many_symbols_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_process = _without_numpy(monkeypatch)
+    found = [of_process.formulas(10_000, 5) for _ in range(11)]
+    assert found == [*[None] * 10, ArrayFormulas]
 
 
 def test_without_numpy_the_pure_formulas_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "modules", {name: each for name, each in sys.modules.items() if name != "numpy"})
+    of_process = _without_numpy(monkeypatch)
     monkeypatch.setattr(acceleration, "find_spec", lambda name: None if name == "numpy" else find_spec(name))
-    assert faster_formulas(1_000_000) is None
+    assert of_process.formulas(1_000_000) is None

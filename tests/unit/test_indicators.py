@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 import talib
 
-from stockworker.market.bars import Bar, IndicatorValue
-from stockworker.market.calculation import Calculation, History, read_calculation
+from stockworker.market.bars import Bar, BarColumns, IndicatorValue
+from stockworker.market.bars import columns_of as columns_of_bars
+from stockworker.market.calculation import Calculation, History, fields_of, read_calculation
 from stockworker.market.indicators.table import INDICATORS
 from stockworker.market.series import mean_deviation
 from tests.harness.sample_data import sample_bars
@@ -588,3 +589,11 @@ def test_an_average_over_one_day_is_the_price() -> None:
     bars = [bar._replace(close=1e9) if place == 5 else bar for place, bar in enumerate(moving_bars(20, 1e-6))]
     found = results(read_calculation({"name": "ema", "period": 1}), bars)
     assert [each.value for each in found] == [bar.close for bar in bars]
+
+
+@pytest.mark.parametrize("name", INDICATORS)
+def test_an_indicator_reads_only_the_columns_that_it_needs(name: str) -> None:
+    calculation, bars = read_calculation(name), SERIES["AAPL"][:250]
+    columns = columns_of_bars(bars)
+    needed = BarColumns(columns.days, **{field: getattr(columns, field) for field in fields_of([calculation])})
+    assert calculation.values(History(needed)) == calculation.values(History(bars))

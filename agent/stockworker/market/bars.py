@@ -99,6 +99,22 @@ def bars_of(days: Sequence[date], columns: Sequence[Sequence[float]]) -> Iterato
     return map(make_bar, zip(days, *whole, strict=False))
 
 
+class BarColumns(NamedTuple):
+    """The fields of bars, each as a column with a value for each day. Columns that nothing needs may be empty."""
+
+    days: Sequence[date]
+    open: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+    low: Sequence[float | None] = ()
+    close: Sequence[float] = ()
+    volume: Sequence[float | None] = ()
+
+
+def columns_of(bars: Sequence[Bar]) -> BarColumns:
+    """All columns of bars."""
+    return BarColumns(*list(zip(*bars, strict=True))[:-1]) if bars else BarColumns(())
+
+
 def check_bar(bar: Bar, *, above_zero: bool = False, tolerance: float = PRICE_TOLERANCE) -> Bar:
     """Return `bar` if it is valid.
 
@@ -263,6 +279,12 @@ class Action(NamedTuple):
     value: float
 
 
+def select_columns(fields: Sequence[str], mark: str) -> str:
+    """The query of `MarketStore.columns`, with a mark in place of the symbol, the interval and the last time."""
+    columns = ", ".join(("time", *(name for name in fields if name in BarColumns._fields)))
+    return f"SELECT {columns} FROM bar WHERE symbol = {mark} AND interval = {mark} AND time <= {mark} ORDER BY time"  # noqa: S608 (names of this class)
+
+
 class MarketStore(Protocol):
     """Keeps bars and the latest indicator values, by symbol and interval. Several processes may use one at the same time."""
 
@@ -279,6 +301,11 @@ class MarketStore(Protocol):
         self, symbol: str, *, interval: Interval = DAILY, last: int | None = None, until: date | None = None
     ) -> list[Bar]:
         """The bars of a symbol in the order of their days: those up to `until`, and of these the `last`."""
+
+    def columns(
+        self, symbol: str, fields: Sequence[str], *, interval: Interval = DAILY, until: date | None = None
+    ) -> BarColumns:
+        """The days and some fields of the same bars up to `until`, in half the time of `bars`."""
 
     def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         """The day of the oldest bar; None without bars."""

@@ -1,14 +1,14 @@
 """Reads which indicators a job asks for, and computes them."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final
 
 from stockworker.handlers.api import Json
 from stockworker.handlers.kinds import unknown
 from stockworker.market.acceleration import Formulas
-from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.bars import Bar, BarColumns, IndicatorValue, columns_of
 from stockworker.market.columns import Columns
 from stockworker.market.indicators.declaration import Parameter
 from stockworker.market.indicators.table import INDICATORS
@@ -23,14 +23,15 @@ class History:
     """The bars of a symbol in the order of their days, as columns for several calculations.
 
     Args:
-        bars: the bars.
+        bars: the bars, or the columns that the calculations need.
         faster: makes faster formulas for them.
     """
 
-    def __init__(self, bars: Sequence[Bar], faster: Callable[[Columns], Formulas] | None = None) -> None:
-        days, *numbers, _ = map(list, zip(*bars, strict=True)) if bars else ([] for _ in Bar._fields)
-        self.days: list[date] = days
-        self.columns = Columns(*numbers)
+    def __init__(self, bars: Sequence[Bar] | BarColumns, faster: Callable[[Columns], Formulas] | None = None) -> None:
+        known = bars if isinstance(bars, BarColumns) else columns_of(bars)
+        self.days = known.days
+        # a calculation whose column has a gap is refused, and none reads a column that it does not need
+        self.columns = Columns(*map(list, known[1:]))  # type: ignore[arg-type]
         self.faster = None if faster is None else faster(self.columns)
         self._unknown = frozenset(name for name in OPTIONAL if None in getattr(self.columns, name))
 
@@ -102,6 +103,12 @@ class Calculation:
             IndicatorValue(day, None if None in row else dict(zip(computed, row, strict=True)))
             for day, row in zip(days, rows, strict=True)
         ]
+
+
+def fields_of(calculations: Iterable[Calculation]) -> list[str]:
+    """The fields of bars that calculations need."""
+    needed = {"close"}.union(*(INDICATORS[each.name].needs for each in calculations))
+    return [name for name in BarColumns._fields if name in needed]
 
 
 def _shown(argument: float) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from stockworker.market.adjustment import Adjust, adjusted_for
-from stockworker.market.bars import Action, Bar, MarketStore
+from stockworker.market.bars import Action, Bar, BarColumns, MarketStore, columns_of
 from stockworker.market.interval import DAILY, MONTHLY, WEEKLY, Interval
 from stockworker.market.resampling import end, resample
 from stockworker.protocol.frozen import dataclass
@@ -50,6 +50,11 @@ class View:
         if self.incomplete is Incomplete.KEEP:
             return None
         return now if self.until is None else min(now, self._end_of(self.until))
+
+    def is_stored(self, source: Interval) -> bool:
+        """Whether bars of an interval are the wanted ones, without a change."""
+        is_adjusted = self.adjusted_close or self.adjust is not Adjust.NONE
+        return source is self.interval and not is_adjusted and self.incomplete is Incomplete.KEEP
 
     def of(self, bars: Sequence[Bar], source: Interval, now: datetime, actions: Iterable[Action] = ()) -> list[Bar]:
         """The wanted bars, made of bars of an interval.
@@ -105,6 +110,14 @@ def load(
     bars = store.bars(symbol, interval=source, until=view.latest(source))
     found = view.of(bars, source, now, store.actions(symbol))
     return [bar for bar in found[-(last or len(found)) :] if first is None or bar.day >= first]
+
+
+def load_columns(store: MarketStore, symbol: str, view: View, now: datetime, fields: Sequence[str]) -> BarColumns:
+    """Some fields of the wanted bars, as `load` finds them; read without the others if they are stored as they are wanted."""
+    source = _source(store, symbol, view)
+    if view.is_stored(source):
+        return store.columns(symbol, fields, interval=source, until=view.latest(source))
+    return columns_of(load(store, symbol, view, now))
 
 
 def _source(store: MarketStore, symbol: str, view: View) -> Interval:

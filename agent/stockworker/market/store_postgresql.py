@@ -12,11 +12,13 @@ from stockworker.market.bars import (
     Action,
     ActionKind,
     Bar,
+    BarColumns,
     IndicatorValue,
     LastAnswer,
     StoredSymbol,
     UpsertCounts,
     make_bar,
+    select_columns,
 )
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 
@@ -192,6 +194,15 @@ class PostgresqlMarketStore:
         latest = _stored(interval.latest(until or date.max))
         newest_first = self._connection.execute(_SELECT_BARS, (symbol, interval.name, latest, last)).fetchall()
         return [make_bar((_day(time, interval), *numbers)) for time, *numbers in reversed(newest_first)]
+
+    def columns(
+        self, symbol: str, fields: Sequence[str], *, interval: Interval = DAILY, until: date | None = None
+    ) -> BarColumns:
+        latest = _stored(interval.latest(until or date.max))
+        query = select_columns(fields, "%s").encode()
+        rows = self._connection.execute(query, (symbol, interval.name, latest)).fetchall()
+        times, *numbers = zip(*rows, strict=True) if rows else ((), *((),) * len(fields))
+        return BarColumns([_day(each, interval) for each in times], **dict(zip(fields, numbers, strict=True)))
 
     def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         return self._day(

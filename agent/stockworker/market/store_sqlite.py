@@ -15,11 +15,13 @@ from stockworker.market.bars import (
     Action,
     ActionKind,
     Bar,
+    BarColumns,
     IndicatorValue,
     LastAnswer,
     StoredSymbol,
     UpsertCounts,
     make_bar,
+    select_columns,
 )
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 
@@ -202,6 +204,14 @@ class SqliteMarketStore:
         newest_first.reverse()
         times, *numbers = zip(*newest_first, strict=True) if newest_first else ((),)
         return list(map(make_bar, zip(interval.all_days(times), *numbers, strict=True))) if times else []
+
+    def columns(
+        self, symbol: str, fields: Sequence[str], *, interval: Interval = DAILY, until: date | None = None
+    ) -> BarColumns:
+        latest = interval.seconds_of(interval.latest(until or date.max))
+        rows = self._connection.execute(select_columns(fields, "?"), (symbol, interval.name, latest)).fetchall()
+        times, *numbers = zip(*rows, strict=True) if rows else ((), *((),) * len(fields))
+        return BarColumns(interval.all_days(times), **dict(zip(fields, numbers, strict=True)))
 
     def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         return self._day("SELECT min(time) FROM bar WHERE symbol = ? AND interval = ?", symbol, interval)

@@ -17,10 +17,10 @@ from stockworker.market.acceleration import faster_formulas
 from stockworker.market.adjustment import Adjust, CantAdjust
 from stockworker.market.bar_fields import RECORDS
 from stockworker.market.bar_formats import Expected, UnreadableBars, parse_records, tomorrow
-from stockworker.market.bars import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
-from stockworker.market.calculation import Calculation, History, read_calculation
+from stockworker.market.bars import DAY, SYMBOL, BarColumns, Count, IndicatorValue, InvalidBar, MarketStore, columns_of
+from stockworker.market.calculation import Calculation, History, fields_of, read_calculation
 from stockworker.market.interval import DAILY, INTERVAL, Interval
-from stockworker.market.loading import Incomplete, View, load
+from stockworker.market.loading import Incomplete, View, load_columns
 from stockworker.market.source_format import ZONE, SourceFormat
 from stockworker.market.store import open_market_store
 from stockworker.protocol.fields import FieldError
@@ -302,7 +302,7 @@ def _shown(outcome: AnalysisResult | FailedSymbol, last: int) -> AnalysisResult 
     return replace(outcome, indicators={}) if last == 0 and isinstance(outcome, AnalysisResult) else outcome
 
 
-def _inline_bars(payload: AnalysisPayload, symbol: str) -> list[Bar]:
+def _inline_bars(payload: AnalysisPayload, symbol: str) -> BarColumns:
     source = payload.made_of or payload.interval
     try:
         written = SourceFormat(interval=source, time_zone=payload.time_zone)
@@ -318,13 +318,14 @@ def _inline_bars(payload: AnalysisPayload, symbol: str) -> list[Bar]:
     latest = payload.view.latest(source)
     bars = [by_day[each] for each in sorted(by_day) if latest is None or each <= latest]
     with _adjusting(symbol):
-        return payload.view.of(bars, source, clock.utc_now())
+        return columns_of(payload.view.of(bars, source, clock.utc_now()))
 
 
-def _stored_bars(payload: AnalysisPayload, symbol: str, store: MarketStore) -> list[Bar]:
+def _stored_bars(payload: AnalysisPayload, symbol: str, store: MarketStore) -> BarColumns:
+    fields = fields_of(payload.indicators or _usual())
     with _adjusting(symbol):
-        bars = load(store, symbol, payload.view, clock.utc_now())
-    if not bars:
+        bars = load_columns(store, symbol, payload.view, clock.utc_now(), fields)
+    if not bars.days:
         _check_stored(payload, symbol, store)
     return bars
 
@@ -351,10 +352,11 @@ def _check_stored(payload: AnalysisPayload, symbol: str, store: MarketStore) -> 
 
 
 def _analyse(
-    payload: AnalysisPayload, symbol: str, bars: Sequence[Bar], context: Context | None, symbols: int = 1
+    payload: AnalysisPayload, symbol: str, bars: BarColumns, context: Context | None, symbols: int = 1
 ) -> AnalysisResult:
     """Compute the indicators of one of some symbols; without a context, neither report progress nor stop."""
-    history = History(bars, faster_formulas(len(bars) * len(payload.indicators or USUAL) * symbols))
+    count = len(bars.days)
+    history = History(bars, faster_formulas(count * len(payload.indicators or USUAL), symbols))
     calculations = _possible(payload, symbol, history)
     series = {}
     for done, calculation in enumerate(calculations):
@@ -365,15 +367,18 @@ def _analyse(
         if gap := calculation.gap(history):
             raise NOT_KNOWN.error(label=calculation.label, field=gap[0], symbol=symbol, day=gap[1])
         series[calculation.label + payload.suffix] = calculation.values(history, max(payload.last, 1))
-    return AnalysisResult(symbol=symbol, as_of=bars[-1].day, bars=len(bars), indicators=series)
+    return AnalysisResult(symbol=symbol, as_of=bars.days[-1], bars=count, indicators=series)
+
+
+def _usual() -> list[Calculation]:
+    return [read_calculation(name) for name in USUAL]
 
 
 def _possible(payload: AnalysisPayload, symbol: str, history: History) -> Sequence[Calculation]:
     count = len(history)
     until = "" if payload.until is None else f" until {payload.until}"
     if payload.indicators is None:
-        usual = [read_calculation(name) for name in USUAL]
-        calculations = [each for each in usual if each.bars_needed <= count and each.gap(history) is None]
+        calculations = [each for each in _usual() if each.bars_needed <= count and each.gap(history) is None]
         if not calculations:
             raise NO_BARS.error(symbol=symbol, count=count, until=until)
         return calculations
