@@ -219,7 +219,8 @@ def test_a_last_row_that_may_be_cut_off_costs_only_itself(run: HandlerRun, serve
     outcome = run({"symbols": ["A"]})["symbols"]["A"]
     assert (outcome["inserted"], outcome["rejected"], outcome["last_day"]) == (1, 1, "2024-01-02")
     assert outcome["note"] == (
-        "row 3: is the last one, its line has no end, and the server has sent no length: it may be cut off"
+        "row 3: is the last one, its line has no end, and the server has sent no length: it may be cut off; "
+        "set unended_line to keep if the source always ends like this"
     )
     for whole in (
         replace(cut, has_length=True),

@@ -286,3 +286,28 @@ def test_usual_rows_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
     rows = [f"A,2013-03-{day:02},10,12,9,11,500,10.5" for day in range(1, 31)]
     parsed = parse("\n".join(["symbol,day,open,high,low,close,volume,adjclose", *rows]), symbol=None)
     assert [bar.adjusted_close for bar in parsed.bars["A"]] == [10.5] * 30
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "options", "is_kept"),
+    [
+        ("day,close", "2013-03-02,9", {}, False),
+        ("day,close", "2013-03-02,9", {"unended_line": "keep"}, True),
+        ("day,close", "2013-03-02,9\n", {}, True),
+        ("day,close", "2013-03-02,9\r", {}, True),
+        ("day,close", '2013-03-02,"9"', {}, True),
+        ("day,close,note", "2013-03-02,9,", {}, True),
+        ("day,close,note", "2013-03-02,9,x", {}, True),
+        ("day,close,note", "2013-03-02,9", {}, False),
+        ("close,day", "9,2013-03-02", {}, False),
+        ("2013-03-01,10,1", "2013-03-02,9,1", {"header": False, "columns": {"day": 1, "close": 2}}, True),
+        ("2013-03-01,1,10", "2013-03-02,1,9", {"header": False, "columns": {"day": 1, "close": 3}}, False),
+    ],
+)
+def test_a_last_row_that_may_be_cut_off_is_refused(
+    header: str, row: str, options: dict[str, Any], *, is_kept: bool
+) -> None:
+    expected = replace(EXPECTED, whole=False, written=read_format(None, options))
+    parsed = parse_bars(f"{header}\n{row}".encode(), expected)
+    assert parsed.rejected == (not is_kept)
+    assert [bar.close for bar in parsed.bars.get("AAPL", [])][-1:] != ([9.0] if not is_kept else [])

@@ -33,7 +33,16 @@ from stockworker.market.interval import DAILY, MONTHLY, WEEKLY, Interval, vendor
 from stockworker.market.interval import written as written_day
 from stockworker.market.json_records import LONGEST_RECORD, Lists, NotRecords, read_records
 from stockworker.market.parsed_bars import ParsedBars
-from stockworker.market.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
+from stockworker.market.source_format import (
+    DEFAULTS,
+    FIELDS,
+    Content,
+    Layout,
+    Prices,
+    SourceFormat,
+    UnendedLine,
+    encoding_name,
+)
 from stockworker.market.times import Times
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
@@ -54,7 +63,10 @@ _DELIMITERS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\s*", re.IGNORECASE)
 
 
-_CUT: Final = "is the last one, its line has no end, and the server has sent no length: it may be cut off"
+_CUT: Final = (
+    "is the last one, its line has no end, and the server has sent no length: it may be cut off; set unended_line to keep "
+    "if the source always ends like this"
+)
 
 MOST_ACTIONS: Final = 100_000
 """Splits and dividends of a source: several for each share of the world."""
@@ -132,8 +144,9 @@ def parse_file(file: BinaryIO, expected: Expected, charset: str | None = None) -
     try:
         if written.content is Content.JSON or (written.content is None and _LOOKS_LIKE_JSON.match(head)):
             return _json_bars(text, expected)
-        rows = _csv_rows(text, expected)
-        return _collect(rows if expected.whole or last in "\r\n" else _without_last(rows), expected)
+        table = _Table(text, expected)
+        is_ended = expected.whole or last in '\r\n"' or written.unended_line is UnendedLine.KEEP
+        return _collect(table if is_ended or not table.reads_last else _without_last(table), expected)
     except UnicodeError as error:
         raise UnreadableBars("the text has changed while it was read") from error
     finally:
@@ -428,25 +441,45 @@ class _Lines:
             yield line
 
 
-def _csv_rows(text: TextIO, expected: Expected) -> Iterator[tuple[int, Row]]:
-    lines = _Lines(text, expected.written)
-    source = iter(lines)
-    before, first, delimiter = _first_row(lines, source, expected)
-    reader = csv.reader(chain((first,), source), delimiter=delimiter, strict=True)
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        places = _places(names, expected)
-        if not expected.written.header:
-            yield before + 1, _row_of(names, places, len(names))
-        for cells in reader:
-            lines.row_length = 0
-            if len(cells) > 1 or (cells and cells[0].strip()):
-                row = _row_of(cells, places, len(names)) if len(cells) != len(names) else places([*cells, None])
-                yield reader.line_num + before, row
-            else:
-                _check_rows(reader.line_num, expected)  # an empty line is not a row, but takes time as well
-    except csv.Error as error:
-        raise UnreadableBars(f"line {reader.line_num + before}: {error}") from error
+class _Table:
+    """The rows of a CSV text, with their lines.
+
+    Attributes:
+        reads_last: whether the last cell of a row is one of a field.
+    """
+
+    def __init__(self, text: TextIO, expected: Expected) -> None:
+        self._expected = expected
+        self._lines = _Lines(text, expected.written)
+        source = iter(self._lines)
+        self._before, first, delimiter = _first_row(self._lines, source, expected)
+        self._reader = csv.reader(chain((first,), source), delimiter=delimiter, strict=True)
+        try:
+            self._names = [name.strip() for name in next(self._reader, [])]
+        except csv.Error as error:
+            raise self._unreadable(error) from error
+        columns = _places(self._names, expected)
+        self.reads_last = len(self._names) in columns.values()
+        # the last cell is that of fields without a column, for which the caller puts None
+        self._cells_of = itemgetter(*(columns.get(name, 0) - 1 for name in FIELDS))
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        reader, places, columns, before = self._reader, self._cells_of, len(self._names), self._before
+        if not self._expected.written.header:
+            yield before + 1, _row_of(self._names, places, columns)
+        try:
+            for cells in reader:
+                self._lines.row_length = 0
+                if len(cells) > 1 or (cells and cells[0].strip()):
+                    row = places([*cells, None]) if len(cells) == columns else _row_of(cells, places, columns)
+                    yield reader.line_num + before, row
+                else:
+                    _check_rows(reader.line_num, self._expected)  # an empty line is not a row, but takes time as well
+        except csv.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: csv.Error) -> UnreadableBars:
+        return UnreadableBars(f"line {self._reader.line_num + self._before}: {error}")
 
 
 def _without_last(rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
@@ -485,8 +518,8 @@ def _row_of(cells: list[str], places: Callable[[list[Any]], tuple[Any, ...]], co
     return places([*cells, None])
 
 
-def _places(names: Sequence[str], expected: Expected) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """What picks the cells of the fields out of a row with this header."""
+def _places(names: Sequence[str], expected: Expected) -> dict[str, int]:
+    """The columns of the fields in rows with this header, counted from 1."""
     columns = expected.written.columns or {}
     if expected.written.header:
         found = _match(names, expected)
@@ -502,7 +535,7 @@ def _places(names: Sequence[str], expected: Expected) -> Callable[[list[Any]], t
     for name, place in found.items():
         if place > len(names):
             raise UnreadableBars(f"columns: {name} is column {place}, but the first row has {len(names)} cells")
-    return itemgetter(*(found.get(name, 0) - 1 for name in FIELDS))  # the last cell, for which the caller puts None
+    return found
 
 
 def _record_rows(records: Iterable[object], expected: Expected) -> Iterator[tuple[int, Row]]:

@@ -91,6 +91,13 @@ class TimeOfDay(StrEnum):
     IGNORE = "ignore"
 
 
+class UnendedLine(StrEnum):
+    """What happens to a last row that may be cut off."""
+
+    REFUSE = "refuse"
+    KEEP = "keep"
+
+
 class AmbiguousTime(StrEnum):
     """What a local time means that exists twice, because clocks went back."""
 
@@ -264,6 +271,14 @@ class SourceFormat:
             "`second` one. A local time that does not exist is always refused."
         ),
     ] = AmbiguousTime.REFUSE
+    unended_line: Annotated[
+        UnendedLine,
+        Wire(
+            "What happens to the last row of a CSV answer if its line has no end, and the server has sent neither a length "
+            "nor chunks: `refuse` it, because its last number may be cut off, or `keep` it. A last cell that is in quotes, "
+            "or in a column that is not read, needs no choice."
+        ),
+    ] = UnendedLine.REFUSE
     prices: Annotated[
         Prices, Wire("Which prices are valid: those above 0 (`positive`), or also 0 and negative ones (`any`).")
     ] = Prices.POSITIVE
