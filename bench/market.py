@@ -57,7 +57,7 @@ def run_own(task: str, source: Path, store: Path) -> Figures:
     cpu_s = time.process_time()  # with the imports of the modules
     if task.startswith("analyse"):
         if task == "analyse_pure":
-            acceleration.find_spec = lambda _name: None  # type: ignore[attr-defined]  # as if numpy was not installed
+            vars(acceleration)["find_spec"] = lambda _name: None  # as if numpy was not installed
         cpu_s = _analyse(settings)
     return {"cpu_s": cpu_s, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
@@ -66,7 +66,7 @@ def _analyse(settings: Mapping[str, Any]) -> float:
     """The processor time of a job in a process that has run some jobs before, as those of a worker have."""
     payload = {"symbols": "all", "last": 0}
     first = _call(technical_analysis.handle, "technical_analysis", settings, payload)
-    jobs = max(1, JOBS // first["analysed"])
+    jobs: int = max(1, JOBS // first["analysed"])
     began = 0.0
     for job in range(2 * jobs):
         if job == jobs:
