@@ -21,7 +21,6 @@ from stockworker.handlers.api import PermanentError
 from stockworker.market import data_import
 from stockworker.market.interval import INTERVALS
 from stockworker.market.store import open_market_store
-from tests.harness.advice import follows
 from tests.harness.handler_run import HandlerRun
 from tests.harness.http_server import Answer, HttpServer
 from tests.harness.sample_data import SAMPLE_FILE, sample_bars
@@ -276,7 +275,6 @@ def zipped(content: bytes) -> bytes:
     return file.getvalue()
 
 
-@follows("set unended_line to keep if the source always ends like this")
 def test_a_download_that_may_be_cut_off_is_refused(run: HandlerRun, server: HttpServer) -> None:
     server.answers["/aapl"] = Answer((HEADER + GOOD_ROW * 2).strip().encode(), has_length=False)
     with pytest.raises(PermanentError, match=r"row 3: is the last one, its line has no end, .*: it may be cut off"):
