@@ -133,6 +133,21 @@ def await_rejection(fleet: Fleet, reason: str) -> None:
     )
 
 
+def test_a_client_with_many_jobs_delays_those_of_others_by_turns(fleet: Fleet) -> None:
+    assert fleet.command("operator", "pause", "echo").wait() == 0
+    submit_all(fleet, EVIL_CLIENT, [make_submission("echo") for _ in range(LIVE_JOBS // 2)])
+    submit_all(fleet, "client", [make_submission("echo")])
+    assert fleet.command("operator", "resume", "echo").wait() == 0
+
+    def ended() -> list[tuple[str, float]]:
+        return fleet.stored("SELECT id, ended_at FROM job WHERE ended_at IS NOT NULL")
+
+    wait_until(lambda: len(ended()) > LIVE_JOBS // 2, "all jobs end")
+    (at,) = (ended_at for job_id, ended_at in ended() if job_id.startswith("client:"))
+    ahead = [job_id for job_id, ended_at in ended() if ended_at < at]
+    assert len(ahead) <= LIVE_JOBS // 4, "the job waited for those that were submitted before"
+
+
 def test_tags_that_no_worker_has_take_no_room_from_others(fleet: Fleet) -> None:
     flood_of_tags(fleet)
     assert stored(fleet, EVIL_CLIENT) == COMBINATIONS
