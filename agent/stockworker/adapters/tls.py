@@ -97,10 +97,16 @@ def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     Raises:
         ConfigError: as for `client_context`.
     """
+    context = bare_server_context()
+    _load_identity(context, cert_file, key_file)
+    return context
+
+
+def bare_server_context() -> ssl.SSLContext:
+    """Accept TLS 1.2 or newer; the caller loads the certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
-    _load_identity(context, cert_file, key_file)
     return context
 
 

@@ -5,7 +5,6 @@
 # already being signed, the token is used up, and the operator makes another one.
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
 from stockworker.adapters import clock
-from stockworker.adapters.tls import CIPHERS
+from stockworker.adapters.tls import bare_server_context
 from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import Subject, parse_request
@@ -70,7 +69,7 @@ class JoinServer:
         self._time_limit_s = time_limit_s
         self._limits = ConnectionLimits()
         self._signer = ThreadPoolExecutor(max_workers=1)
-        self._context = _make_context()
+        self._context = bare_server_context()
         self._certified_at = 0.0
         self._greeting = b""
 
@@ -157,13 +156,6 @@ class JoinServer:
         tokens.check(token, name, now)
         issued = authority.enrol(subject, key, partial(tokens.use, token, name, now), self._lifetime)
         return name, read_trusted(issued.certificate)
-
-
-def _make_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(CIPHERS)
-    return context
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
