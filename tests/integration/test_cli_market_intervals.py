@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
+from stockworker.config import problems
 from stockworker.market.bars import Action, ActionKind, Bar
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 from stockworker.market.store import open_market_store
@@ -132,3 +133,57 @@ def test_splits_and_dividends_are_shown(config: Path) -> None:
     ]
     assert market(config, "show WHOLE --interval 30min --actions").output == "no splits or dividends\n"
     assert all("close" in line for line in market(config, "show ACME --json").output.splitlines())
+
+
+def test_the_hours_of_an_exchange_come_from_the_configuration(config: Path) -> None:
+    written = yaml.safe_load(config.read_text())
+    days = config.with_name("days.txt")
+    days.write_text("2024-03-06\n")
+    written["job_processor"]["market_data"]["exchanges"] = {
+        "nyse": {
+            "time_zone": "America/New_York",
+            "session": "09:30-16:00",
+            "holidays": [date(2024, 3, 5)],
+            "holidays_file": str(days),
+            "early_closes": ["2024-03-04 10:30"],
+        },
+        "late": {"time_zone": "America/New_York", "session": "09:30-16:30"},
+    }
+    config.write_text(yaml.safe_dump(written))
+
+    def found(line: str) -> dict[str, int]:
+        (each,) = market(config, f"quality {line} --until 2024-03-11 --json").json_lines
+        return {name: len(each[name]) for name in ("holes", "closed_days", "outside")}
+
+    timed = "ACME --interval 30min --exchange"
+    assert found(f"{timed} nyse") == {"holes": 0, "closed_days": 2, "outside": 0}
+    assert found(f"{timed} late") == {"holes": 6, "closed_days": 0, "outside": 0}
+    assert found(f"{timed} late --session 09:30-15:30")["outside"] == 6
+    assert found("ACME --exchange nyse")["closed_days"] == 2
+    refused = market(config, "quality ACME --exchange lse")
+    assert refused.status == 2
+    assert "unknown exchange 'lse'; market_data.exchanges in the configuration has late, nyse" in refused.errors
+    days.unlink()
+    assert f"{days}: " in market(config, "quality ACME --exchange nyse").errors
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("time_zone", "Nowhere", "must be a time zone, such as America/New_York, not 'Nowhere'"),
+        ("session", "16:00-09:30", "each part ends after it begins"),
+        ("holidays", ["24.12.2024"], "must be a day, such as 2024-12-25, not '24.12.2024'"),
+        ("holidays", ["2024-02-30"], "must be a day, such as 2024-12-25, not '2024-02-30'"),
+        ("early_closes", ["2024-07-03"], "must be a day and a time, such as 2024-07-03 13:00, not '2024-07-03'"),
+        ("early_closes", ["2024-07-03 24:00"], "must be a day and a time"),
+        ("holiday", ["2024-12-25"], "unknown key; did you mean 'holidays'?"),
+    ],
+)
+def test_a_wrong_exchange_in_the_configuration_is_an_error(
+    tmp_path: Path, key: str, value: object, expected: str
+) -> None:
+    path = tmp_path / "job_processor.yml"
+    path.write_text(yaml.safe_dump({"job_processor": {"market_data": {"exchanges": {"nyse": {key: value}}}}}))
+    (found,) = problems(path)
+    assert f"market_data.exchanges.nyse.{key}" in str(found)
+    assert expected in str(found)

@@ -80,7 +80,9 @@ def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
         HandlerRun("data_import", load(BUILT_IN[JobType("data_import")]), settings)(payload)
     (tmp_path / "nyse.txt").write_text(HOLIDAYS)
     config = tmp_path / "job_processor.yml"
-    config.write_text(f"job_processor: {{market_data: {{location: {location}}}}}\n")
+    (exchanges,) = [text for kind, text in BLOCKS if kind == "yaml" and "exchanges:" in text]
+    located = exchanges.replace("  market_data:\n", f"  market_data:\n    location: {location}\n")
+    config.write_text(located.replace("/srv/export/", f"{tmp_path}/"))
     commands = [line.partition("sudo -u stockworker stockworker market ")[2] for line in CONSOLE.splitlines()]
     commands = list(filter(None, commands))
     assert [each.partition(" ")[0] for each in commands] == [
@@ -108,7 +110,7 @@ def test_each_configuration_of_the_page_is_valid(tmp_path: Path) -> None:
     for each in CONFIGURATIONS:
         path.write_text(yaml.safe_dump(each))
         assert problems(path) == []
-    assert len(CONFIGURATIONS) == 1
+    assert len(CONFIGURATIONS) == 2
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: next(iter(each)))

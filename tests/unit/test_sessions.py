@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stockworker.config.exchanges import read_hours
 from stockworker.market.bars import Bar
 from stockworker.market.interval import INTERVALS, Interval
 from stockworker.market.quality import Period, QualityReport, report
-from stockworker.market.sessions import TradingHours, observed_hours, read_hours
+from stockworker.market.sessions import TradingHours, observed_hours
 
 NEW_YORK = ZoneInfo("America/New_York")
 HOUR, HALF = INTERVALS["1h"], INTERVALS["30min"]
@@ -138,3 +139,13 @@ def test_a_split_explains_a_jump_within_its_day() -> None:
         for days in ((), {DAYS[0]}, {DAYS[1]})
     ]
     assert [len(each) for each in jumps] == [1, 1, 0]
+
+
+def test_no_bars_are_expected_after_an_early_close_of_the_configuration() -> None:
+    bars = [each for each in times(DAYS, SESSION) if each not in times(DAYS[2:3], SESSION[4:])]
+    short = observed_hours([bars], HOUR, NEW_YORK, read_hours("09:30-16:00"), early_closes={DAYS[2]: 13 * 3600 + 1800})
+    assert not examined(bars, short).holes
+    whole = observed_hours([bars], HOUR, NEW_YORK, read_hours("09:30-16:00"))
+    assert [each.days for each in examined(bars, whole).holes] == [3]
+    late = observed_hours([bars], HOUR, NEW_YORK, read_hours("09:30-16:00"), early_closes={DAYS[2]: 14 * 3600 + 1800})
+    assert [each.days for each in examined(bars, late).holes] == [1]

@@ -1,9 +1,9 @@
 """``stockworker market quality``: what is doubtful in stored bars."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, date, timedelta
+from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,9 @@ from stockworker.cli.market import (
     wanted_symbols,
     zone_argument,
 )
+from stockworker.config import load as load_config
+from stockworker.config.exchanges import ExchangeConfig, Hours, read_hours
+from stockworker.errors import ConfigError
 from stockworker.market.bars import ActionKind, InvalidBar, MarketStore, calendar_day
 from stockworker.market.interval import DAILY, Interval, written
 from stockworker.market.loading import View
@@ -33,7 +36,7 @@ from stockworker.market.quality import (
     observed_calendar,
     report,
 )
-from stockworker.market.sessions import Hours, observed_hours, read_hours
+from stockworker.market.sessions import observed_hours
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import print_json, print_lines
 from stockworker.terminal.tables import table, terminal_width
@@ -68,7 +71,12 @@ def quality(parser: argparse.ArgumentParser) -> None:
         help="interval of the bars (default: 1d)",
     )
     parser.add_argument(
-        "--time-zone", type=zone_argument, default=UTC, metavar="ZONE", help="time zone of the exchange (default: UTC)"
+        "--exchange",
+        metavar="NAME",
+        help="an exchange in market_data.exchanges of the configuration; the options below replace its values",
+    )
+    parser.add_argument(
+        "--time-zone", type=zone_argument, metavar="ZONE", help="time zone of the exchange (default: UTC)"
     )
     parser.add_argument(
         "--session",
@@ -79,7 +87,6 @@ def quality(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--holidays",
         type=_holidays,
-        default=frozenset(),
         metavar="FILE",
         help="further days on which the exchange is closed: a file with a day per line (YYYY-MM-DD), # begins a comment",
     )
@@ -97,16 +104,47 @@ def _session(text: str) -> Hours:
 
 def _holidays(name: str) -> frozenset[date]:
     try:
-        lines = [line.partition("#")[0].strip() for line in Path(name).read_text().splitlines()]
-        return frozenset(calendar_day(line) for line in lines if line)
+        return _read_days(Path(name))
     except (OSError, UnicodeError, InvalidBar) as error:
         raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+
+
+def _read_days(path: Path) -> frozenset[date]:
+    lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
+    return frozenset(calendar_day(line) for line in lines if line)
+
+
+def _apply_exchange(arguments: argparse.Namespace) -> None:
+    """Complete the options from the exchange in the configuration."""
+    known = {} if arguments.exchange is None else _exchanges(arguments)
+    if arguments.exchange is not None and arguments.exchange not in known:
+        raise UsageError(
+            f"unknown exchange {arguments.exchange!r}; market_data.exchanges in the configuration has {', '.join(known) or 'none'}"
+        )
+    found = known.get(arguments.exchange, ExchangeConfig())
+    arguments.time_zone = arguments.time_zone or found.time_zone
+    arguments.session = arguments.session or (found.session if arguments.interval.has_time else None)
+    arguments.early_closes = dict(found.early_closes)
+    if arguments.holidays is None:
+        arguments.holidays = frozenset(found.holidays) | _in_file(found.holidays_file)
+
+
+def _exchanges(arguments: argparse.Namespace) -> Mapping[str, ExchangeConfig]:
+    return load_config(arguments.config, arguments.instance).market_data.exchanges
+
+
+def _in_file(path: Path | None) -> frozenset[date]:
+    try:
+        return frozenset() if path is None else _read_days(path)
+    except (OSError, UnicodeError, InvalidBar) as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _run(arguments: argparse.Namespace) -> int:
     check_choice(arguments)
     if arguments.session is not None and not arguments.interval.has_time:
         raise UsageError(f"--session is for bars that have a time, and those of {arguments.interval} have none")
+    _apply_exchange(arguments)
     with opened(arguments) as store:
         wanted = store.symbols(arguments.interval) if arguments.all else wanted_symbols(store, arguments)
         check_interval(store, wanted, arguments.interval)
@@ -150,7 +188,8 @@ def _schedule(store: MarketStore, wanted: Sequence[str], arguments: argparse.Nam
     days = [[bar.day for bar in store.bars(symbol, interval=interval)] for symbol in sample]
     if not interval.has_time:
         return observed_calendar(days, arguments.holidays)
-    return observed_hours(days, interval, arguments.time_zone, arguments.session, arguments.holidays)
+    hours = arguments.session, arguments.holidays, arguments.early_closes
+    return observed_hours(days, interval, arguments.time_zone, *hours)
 
 
 def _row(symbol: str, found: QualityReport) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from stockworker.config.exchanges import ExchangeConfig
 from stockworker.config.key import described as _described
 from stockworker.config.key import job_default as _job_default
 from stockworker.config.key import job_limit as _job_limit
@@ -262,6 +263,13 @@ class MarketData:
         kind=BOOLEAN,
         meaning="Whether this worker has its own market data on purpose, because tags keep the jobs of a symbol together. Then "
         "`stockworker stats` does not warn that it differs from those of other workers.",
+    )
+    exchanges: Mapping[str, ExchangeConfig] = field(
+        default_factory=dict,
+        metadata=_described(
+            Each(ID, ExchangeConfig, "<exchange>"),
+            "When exchanges trade. `stockworker market quality --exchange NAME` expects bars only then.",
+        ),
     )
 
     def read_location(self) -> str:

@@ -4,41 +4,18 @@
 # local times. Without a given session, the bars themselves show it: it has the times at which most days have a bar.
 # On some days an exchange closes early. Then most symbols have no bar at the last times of the day, as on a holiday.
 
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import groupby
 from typing import Final
 
+from stockworker.config.exchanges import Hours
 from stockworker.market.interval import Interval, time_of
 from stockworker.market.quality import FEWEST_SYMBOLS, Period, TradingCalendar, observed_calendar
 from stockworker.protocol.frozen import dataclass
 
 _DAY_S: Final = 86_400
-_HOURS: Final = re.compile(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", re.ASCII)
-
-Hours = tuple[tuple[int, int], ...]
-"""When an exchange is open: the seconds from midnight to the beginning and the end of each part."""
-
-
-def read_hours(text: str) -> Hours:
-    """Read ``09:30-16:00``, or several parts with commas between them.
-
-    Raises:
-        ValueError: it is written in another form, or a part ends before it begins, or before the one before it.
-    """
-    found: list[tuple[int, int]] = []
-    for part in text.split(","):
-        match = _HOURS.fullmatch(part.strip())
-        if match is None:
-            raise ValueError(f"{text[:40]!r} is not a session; write 09:30-16:00, or 09:00-11:30,12:30-15:00")
-        hour, minute, last_hour, last_minute = map(int, match.groups())
-        begin, end = hour * 3600 + minute * 60, last_hour * 3600 + last_minute * 60
-        if not (found[-1][1] if found else 0) <= begin < end <= _DAY_S:
-            raise ValueError(f"{text[:40]!r} is not a session; each part ends after it begins, and before the next one")
-        found.append((begin, end))
-    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +38,10 @@ class TradingHours:
         """The beginnings of all bars from the first to the last one, both included."""
         begin, end = time_of(first), time_of(last)
         for day in self.calendar.days(self.local_day(begin), self.local_day(end)):
-            yield from (each for each in self._times(day) if begin <= each <= end and each not in self.closed)
+            yield from (each for each in self.of_day(day) if begin <= each <= end and each not in self.closed)
 
-    def _times(self, day: date) -> Iterator[datetime]:
+    def of_day(self, day: date) -> Iterator[datetime]:
+        """The times at which bars begin on a day with a whole session."""
         midnight = datetime.combine(day, time(), self.zone)
         for seconds in self.times:
             local = midnight + timedelta(seconds=seconds)
@@ -107,6 +85,7 @@ def observed_hours(
     zone: tzinfo,
     hours: Hours | None = None,
     holidays: Iterable[date] = (),
+    early_closes: Mapping[date, int] | None = None,
 ) -> TradingHours:
     """The hours that most symbols of an exchange follow.
 
@@ -116,13 +95,15 @@ def observed_hours(
         zone: of the exchange.
         hours: when it is open, if that is known.
         holidays: further days on which it is closed.
+        early_closes: days on which it closes early, with the seconds from midnight.
     """
     days = [{time_of(each).astimezone(zone).date() for each in of_symbol} for of_symbol in times]
     calendar = observed_calendar(days, holidays)
     counts = Counter(seconds_of_day(each, zone) for of_symbol in times for each in of_symbol)
     usual = _usual(counts, sum(map(len, days))) if hours is None else _within(counts, interval, hours)
     found = TradingHours(calendar, usual, zone)
-    return TradingHours(calendar, usual, zone, frozenset(_closed(found, times, days)))
+    closed = frozenset((*_closed(found, times, days), *_after(found, early_closes or {})))
+    return TradingHours(calendar, usual, zone, closed)
 
 
 def _usual(counts: Counter[int], days: int) -> tuple[int, ...]:
@@ -138,6 +119,12 @@ def _within(counts: Counter[int], interval: Interval, hours: Hours) -> tuple[int
     shift = shifts.most_common(1)[0][0] if shifts else 0
     every = range(shift, _DAY_S, interval.seconds)
     return tuple(each for each in every if any(each < end and each + interval.seconds > begin for begin, end in hours))
+
+
+def _after(hours: TradingHours, early_closes: Mapping[date, int]) -> Iterator[datetime]:
+    """The times of the usual session after an early end."""
+    for day, end in early_closes.items():
+        yield from (each for each in hours.of_day(day) if seconds_of_day(each, hours.zone) >= end)
 
 
 def _closed(
