@@ -28,8 +28,12 @@ from tests.harness.http_server import Answer, HttpServer
 PAGE = (Path(__file__).parents[2] / "docs/market-data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 YAML = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
-CONFIGURATIONS = [each for each in YAML if "job_processor" in each]
-SETTINGS = [each for each in YAML if each not in CONFIGURATIONS]
+CONFIGURATIONS = [each["job_processor"] for each in YAML]
+SETTINGS = [
+    {job_type: handler["settings"] for job_type, handler in each["handlers"].items()}
+    for each in CONFIGURATIONS
+    if "handlers" in each
+]
 CONSOLE = "".join(text for kind, text in BLOCKS if kind == "console")
 HOLIDAYS = next(text for kind, text in BLOCKS if kind == "text")
 PROVIDERS = [each["price_update"] for each in SETTINGS if "price_update" in each]
@@ -108,9 +112,9 @@ def test_the_proposed_payload_is_the_one_of_the_page(tmp_path: Path) -> None:
 def test_each_configuration_of_the_page_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "job_processor.yml"
     for each in CONFIGURATIONS:
-        path.write_text(yaml.safe_dump(each))
+        path.write_text(yaml.safe_dump({"job_processor": each}))
         assert problems(path) == []
-    assert len(CONFIGURATIONS) == 2
+    assert (len(CONFIGURATIONS), len(SETTINGS)) == (12, 10)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: next(iter(each)))
