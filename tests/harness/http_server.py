@@ -48,7 +48,8 @@ class Answer:
 
 
 class HttpServer:
-    """Answers from `answers` by path, with a query or without, or with 404, and records each request in `requests` and `headers`.
+    """Answers from `answers` by path, with a query or without, or with 404, and records each request in `requests` and
+    `headers`, and what was posted in `bodies`.
 
     `limited` may give another answer to any request.
     """
@@ -57,6 +58,7 @@ class HttpServer:
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
         self.limited: Callable[[], Answer | None] = lambda: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Request, self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -102,6 +104,10 @@ class _Request(BaseHTTPRequestHandler):
     def __init__(self, owner: HttpServer, *connection: object) -> None:
         self._owner = owner
         super().__init__(*connection)  # type: ignore[arg-type]  # request, address and server, passed through
+
+    def do_POST(self) -> None:
+        self._owner.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
 
     def do_GET(self) -> None:
         self._owner.requests.append(self.path)

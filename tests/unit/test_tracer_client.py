@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stockworker.adapters import clock
 from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, PublishRefused
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.dispatcher import tracer_client
@@ -49,7 +49,7 @@ class Bench:
             tracer_client, "Link", lambda settings, deliver: RecordingLink(self.steps, settings, deliver)
         )
         monkeypatch.setattr(tracer_client, "log_event", lambda _log, event: self.log.append(event))
-        monkeypatch.setattr(clock, "monotonic", lambda: self.now)
+        monkeypatch.setattr(tracer_client, "clock", SimpleNamespace(monotonic=lambda: self.now))
         self.measures = Measures("dispatcher", "1.0")
         self.measures.link_changed(up=True)
         self.client = TracerClient(OWN, LinkSettings("localhost", 1, "x"), "boot")

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.dispatcher import policy
+from stockworker.adapters.delivery import Recipient
+from stockworker.cli.dispatcher import dispatcher_settings, policy
 from stockworker.cli.wiring import handler_specs, service_link
 from stockworker.cli.worker import worker_settings
 from stockworker.client import link_settings
 from stockworker.config import load
+from stockworker.dispatcher.notification_sender import NotificationSettings
+from stockworker.dispatcher.notifications import NotificationSubject
 from stockworker.dispatcher.policy import JobLimits, LiveLimits, Policy
 from stockworker.errors import ConfigError
 from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY, MARKET_DATA
@@ -84,6 +87,41 @@ job_processor:
     assert found.job_limits == JobLimits(timeout_s=3 * 86400.0, max_attempts=20)
     assert found.job_limits_of_type == {"echo": JobLimits(timeout_s=60.0, max_attempts=20)}
     assert found.limits == LiveLimits(5000, 10 * 1024**2, 0.25, 50, 1024**3, {JobType("echo"): 100})
+
+
+@pytest.mark.parametrize(
+    ("sections", "tracers"),
+    [
+        ("log: {}", False),
+        ("metrics: {enabled: true, folder: /run}", True),
+        ("metrics: {enabled: true, folder: /run, tracers: false}", False),
+        ("notifications: {command: [/bin/true]}", True),
+        ("notifications: {command: [/bin/true]}, metrics: {tracers: false}", False),
+        ("notifications: {command: [/bin/true], subjects: [jobs, workers]}", False),
+    ],
+)
+def test_the_loss_meter_runs_where_its_figure_is_read(tmp_path: Path, sections: str, *, tracers: bool) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text(f"job_processor: {{{sections}}}")
+    assert dispatcher_settings(file).tracers is tracers
+
+
+def test_notifications_are_those_of_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("job_processor: {log: {}}")
+    assert dispatcher_settings(file).notifications is None
+    file.write_text(
+        "job_processor: {notifications: {webhook: 'http://a/b', subjects: [jobs], most_per_hour: 3, missing_after: 1m}}"
+    )
+    file.chmod(0o600)
+    expected = NotificationSettings(Recipient(webhook="http://a/b"), frozenset({NotificationSubject.JOBS}), 3, 60.0)
+    assert dispatcher_settings(file).notifications == expected
+
+
+def test_the_dispatcher_knows_its_own_id(tmp_path: Path) -> None:
+    file = tmp_path / "config.yml"
+    file.write_text("job_processor: {dispatcher: {id: hub}}")
+    assert dispatcher_settings(file).policy.dispatcher_id == "hub"
 
 
 def test_without_a_configuration_limits_are_those_of_the_policy(tmp_path: Path) -> None:

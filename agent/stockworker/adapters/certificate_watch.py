@@ -17,7 +17,8 @@ _log = logging.getLogger(__name__)
 _DAY_S: Final = 86_400.0
 SOON_DAYS: Final = 30
 """Warn when a certificate expires within this number of days."""
-_URGENT_DAYS: Final = 3
+URGENT_DAYS: Final = 3
+"""Warn again, as an error, within this number of days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Expiry:
 
     @property
     def urgent(self) -> bool:
-        return self.days < _URGENT_DAYS
+        return self.days < URGENT_DAYS
 
     def __str__(self) -> str:
         return "certificate has ended" if self.days < 0 else f"certificate ends in {self.days} days"

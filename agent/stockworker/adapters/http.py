@@ -1,4 +1,4 @@
-"""Fetch over HTTP, bounded in time and size, and only from the named hosts."""
+"""Fetch and send over HTTP, bounded in time and size, and only from and to the named hosts."""
 
 # A server may be hostile, or none of HTTP's. So one deadline covers everything from the connection to the last byte of
 # the last redirect, and every byte is counted: those before the body, whether in headers or in any number of interim
@@ -126,6 +126,18 @@ def fetch(
     raise AddressRefused(url, f"more than {_MOST_REDIRECTS} redirects")
 
 
+def post(url: str, body: bytes, *, timeout_s: float, hosts: Hosts) -> None:
+    """Send JSON to `url`, and ignore the content of the answer. Follows no redirect.
+
+    Arguments and errors are those of `fetch`.
+    """
+    deadline = clock.monotonic() + timeout_s
+    parts = _checked(url, hosts, secure_only=False)
+    with closing(_connect(url, parts, hosts, deadline)) as connection:
+        answer = _ask(url, parts, connection, deadline, {"Content-Type": "application/json"}, body)
+        _check_status(url, answer)
+
+
 def _checked(url: str, hosts: Hosts, *, secure_only: bool) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -182,19 +194,15 @@ def _open(address: str, port: int, tls_name: str | None, deadline: float) -> soc
 
 
 def _ask(
-    url: str, parts: SplitResult, connection: socket.socket, deadline: float, headers: Mapping[str, str]
+    url: str,
+    parts: SplitResult,
+    connection: socket.socket,
+    deadline: float,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
 ) -> "_Answer":
     """Send the request, and read the status and the headers of the answer."""
-    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-    sent = {
-        "Host": parts.netloc,
-        "User-Agent": f"stockworker/{__version__}",
-        **headers,
-        "Accept-Encoding": "gzip",
-        "Connection": "close",
-    }
-    lines = (f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()))
-    request = "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii")
+    request = _request(parts, headers, body)
     try:
         connection.settimeout(_remaining(deadline))
         connection.sendall(request)
@@ -211,6 +219,22 @@ def _ask(
     except OSError as error:
         raise HostUnreachable(url, f"can't be reached: {str(error) or type(error).__name__}") from error
     return answer
+
+
+def _request(parts: SplitResult, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """The bytes of a request: with a body, a POST."""
+    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    sent = {
+        "Host": parts.netloc,
+        "User-Agent": f"stockworker/{__version__}",
+        **headers,
+        **({} if body is None else {"Content-Length": str(len(body))}),
+        "Accept-Encoding": "gzip",
+        "Connection": "close",
+    }
+    first = f"{'GET' if body is None else 'POST'} {target} HTTP/1.1"
+    lines = (first, *(f"{name}: {value}" for name, value in sent.items()))
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii") + (body or b"")
 
 
 def _remaining(deadline: float) -> float:
@@ -261,9 +285,13 @@ class _Answer(http.client.HTTPResponse):
         self.arrivals = arrivals
 
 
-def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
+def _check_status(url: str, answer: _Answer) -> None:
     if not 200 <= answer.status < 300:  # noqa: PLR2004 (2xx is success: RFC 9110, section 15.3)
         raise HttpStatus(url, answer.status, _retry_after_s(answer.headers.get("Retry-After", "")))
+
+
+def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
+    _check_status(url, answer)
     # A chunked body is at most as long again by its framing, if its server is serious: eight bytes for each chunk.
     answer.arrivals.most = 2 * limit_bytes + _MOST_HEAD_BYTES
     body = bytearray()

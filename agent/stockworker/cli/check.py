@@ -9,6 +9,7 @@ from typing import Final
 
 from stockworker.cli.identity import Participant, identify
 from stockworker.cli.local_checks import check_configuration, check_folder, check_handlers, check_tls
+from stockworker.cli.notification_check import try_notification
 from stockworker.cli.old_backend import check_old_backend
 from stockworker.cli.probe import probe
 from stockworker.cli.sealing_checks import check_encryption
@@ -46,6 +47,11 @@ def check(parser: argparse.ArgumentParser) -> None:
         help="role to check, if this machine has several (default: the role of the certificate; worker with --instance)",
     )
     parser.add_argument("--offline", action="store_true", help="do not connect to the broker")
+    parser.add_argument(
+        "--notify",
+        action="store_true",
+        help="also send a test notification, as configured in the section `notifications`",
+    )
     add_colour(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.set_defaults(run=_run)
@@ -83,7 +89,10 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     if path is None and instance is None and role in {None, Role.CLIENT}:
         path = client_path()
     wanted = Role(role) if role else (Role.WORKER if instance else None)
-    return examine(path, instance, wanted, own_checks, _nothing if arguments.offline else _probe)
+    connect = _nothing if arguments.offline else _probe
+    yield from examine(path, instance, wanted, own_checks, connect)
+    if arguments.notify:
+        yield try_notification(path)
 
 
 def _nothing(_config: Config, _who: Participant) -> Iterator[Finding]:

@@ -13,9 +13,11 @@ from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, patiently, prepare, run_main, until_stopped
-from stockworker.cli.wiring import metrics_file, service_link
+from stockworker.cli.wiring import metrics_file, recipient, service_link
 from stockworker.config import Config, load, load_with_warnings
 from stockworker.config.schema import DispatcherConfig, TypePolicy
+from stockworker.dispatcher.notification_sender import NotificationSettings
+from stockworker.dispatcher.notifications import NotificationSubject
 from stockworker.dispatcher.policy import Allowance, JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
 from stockworker.dispatcher.service import EXHAUSTED_BYTES, DispatcherService, DispatcherSettings
 from stockworker.dispatcher.store import JobStore
@@ -89,10 +91,25 @@ def dispatcher_settings(path: Path | None) -> DispatcherSettings:
 
 
 def _settings(config: Config) -> DispatcherSettings:
-    own = config.dispatcher
-    metrics = metrics_file(config, own.id)
-    link, tracers = service_link(config, own.id), metrics is not None and config.metrics.tracers
-    return DispatcherSettings(own.id, link, policy(config), denied_workers(config), metrics, tracers)
+    own, metrics, notifications = config.dispatcher, metrics_file(config, config.dispatcher.id), _notifications(config)
+    reports_losses = notifications is not None and NotificationSubject.LOSSES in notifications.subjects
+    return DispatcherSettings(
+        own.id,
+        service_link(config, own.id),
+        policy(config),
+        denied_workers(config),
+        metrics,
+        tracers=config.metrics.tracers and (metrics is not None or reports_losses),
+        notifications=notifications,
+    )
+
+
+def _notifications(config: Config) -> NotificationSettings | None:
+    own = config.notifications
+    if own is None:
+        return None
+    subjects = frozenset(map(NotificationSubject, own.subjects))
+    return NotificationSettings(recipient(own), subjects, own.most_per_hour, own.missing_after_s)
 
 
 def denied_workers(config: Config) -> frozenset[WorkerId]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.client_ids import private_client_id
+from stockworker.adapters.delivery import Recipient
 from stockworker.adapters.metrics_file import MetricsFile
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import runtime_folder, watchdog_s
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler
+from stockworker.config.monitoring import NotificationsConfig
 from stockworker.errors import ConfigError
 from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY, MARKET_DATA
 from stockworker.handlers.discovery import check_settings, discover
@@ -66,6 +68,15 @@ def metrics_file(config: Config, name: str) -> MetricsFile | None:
     if folder is None:
         raise ConfigError("metrics.folder is required for a service that systemd has not started; set it")
     return MetricsFile(folder / f"stockworker-{name}.prom", config.metrics.interval_s)
+
+
+def recipient(notifications: NotificationsConfig) -> Recipient:
+    """Where notifications go.
+
+    Raises:
+        ConfigError: the file with the address is not usable.
+    """
+    return Recipient(notifications.command or (), notifications.read_webhook())
 
 
 def worker_seal(config: Config) -> "WorkerSeal | None":

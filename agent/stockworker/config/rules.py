@@ -104,6 +104,7 @@ def _secrets_kept_secret(config: Config, root: TableNode) -> Iterator[Problem]:
     for key, secret, way_out in (
         ("queue.mqtt.password", config.queue.mqtt.password, "password_file"),
         ("market_data.location", _HAS_PASSWORD.search(config.market_data.location), "location_file"),
+        ("notifications.webhook", config.notifications and config.notifications.webhook, "webhook_file"),
     ):
         file = _place(root, key).file
         if secret and is_open_to_all(file):
@@ -118,6 +119,12 @@ def _secrets_kept_secret(config: Config, root: TableNode) -> Iterator[Problem]:
 def _location_once(config: Config, root: TableNode) -> Iterator[Problem]:
     if config.market_data.location_file and find(root, "market_data.location"):
         yield _problem(root, "market_data.location", "set either 'location' or 'location_file', not both")
+
+
+def _notified_in_one_way(config: Config, root: TableNode) -> Iterator[Problem]:
+    found = config.notifications
+    if found is not None and sum(map(bool, (found.command, found.webhook, found.webhook_file))) != 1:
+        yield _problem(root, "notifications", "set exactly one of 'command', 'webhook' and 'webhook_file'")
 
 
 def _encrypted_on_the_way(config: Config, root: TableNode) -> Iterator[Problem]:
@@ -154,6 +161,7 @@ _RULES: tuple[Rule, ...] = (
     _heartbeats_in_time,
     _secrets_kept_secret,
     _location_once,
+    _notified_in_one_way,
     _encrypted_on_the_way,
     _web_page_protected,
 )

@@ -41,7 +41,7 @@ from stockworker.config.kinds import (
     size_up_to,
     text,
 )
-from stockworker.config.monitoring import MetricsConfig
+from stockworker.config.monitoring import MetricsConfig, NotificationsConfig
 from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
 from stockworker.protocol.frozen import dataclass
@@ -585,5 +585,10 @@ class Config:
         MetricsConfig(),
         Section(MetricsConfig),
         "Metrics of the services for Prometheus, in files for the textfile collector of node_exporter (docs/monitoring.md).",
+    )
+    notifications: NotificationsConfig | None = _key(
+        None,
+        Section(NotificationsConfig),
+        "Notifications of the dispatcher for people (docs/monitoring.md). Without this section it sends none.",
     )
     log: Log = _key(Log(), Section(Log), "Log level and format of services and commands.")

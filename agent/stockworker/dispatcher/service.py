@@ -18,8 +18,10 @@ from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached, Unread, Unwatched
+from stockworker.dispatcher.loss_meter import Losses
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.measures import measured_jobs, measured_queues, measured_workers, unaccounted
+from stockworker.dispatcher.notification_sender import NotificationSender, NotificationSettings, Observed
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
 from stockworker.dispatcher.store import JobStore
@@ -75,6 +77,7 @@ class DispatcherSettings:
         denied: workers whose messages are dropped.
         metrics: where to write metrics, if they are wanted.
         tracers: whether the loss meter runs.
+        notifications: what people want to know, and how; None for nothing.
     """
 
     dispatcher_id: ClientId
@@ -83,6 +86,7 @@ class DispatcherSettings:
     denied: frozenset[WorkerId]
     metrics: MetricsFile | None = None
     tracers: bool = False
+    notifications: NotificationSettings | None = None
 
 
 class DispatcherService(Service[_Input, DispatcherOutput]):
@@ -140,12 +144,16 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
             if settings.tracers
             else None
         )
+        notifications = settings.notifications
+        self._sender = None if notifications is None else NotificationSender(settings.dispatcher_id, notifications)
         self._inbox.put(Denied(settings.denied))  # before any message arrives
 
     async def run(self) -> None:
         try:
             if self._losses is not None:
                 self._losses.start()
+            if self._sender is not None:
+                self._sender.start(_end_with)
             await super().run()
         except ConnectionFailed:  # the broker refuses this client: no message has done that
             self._mark.remove()
@@ -177,6 +185,8 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
     def carry_out(self, output: DispatcherOutput) -> None:
         if self._losses is not None:
             self._losses.look(self._machine.roster.workers.values(), self._measures)
+        if self._sender is not None:
+            self._sender.look(output.log, self._observed)
         if output.asked is not None:
             self._answering = asyncio.create_task(self._answer(output.asked), name="answers")
             self._answering.add_done_callback(_end_with)
@@ -195,6 +205,8 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
     async def close(self) -> None:
         if self._losses is not None:
             await self._losses.close()
+        if self._sender is not None:
+            await self._sender.close()
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.wait({self._answering})
@@ -210,8 +222,21 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         yield from measured_queues(ledger, workers, self._steady.read())
         yield from measured_workers(workers)
         if self._losses is not None:
-            unheard = self._machine.tracers.unheard(self._machine.roster.workers, self._steady.read())
-            yield from self._losses.measured(unaccounted(ledger, self._tally), unheard)
+            yield from self._losses.measured(*self._gaps())
+
+    def _gaps(self) -> tuple[int, int]:
+        """Jobs that are unaccounted for, and assignments that no client has read."""
+        unheard = self._machine.tracers.unheard(self._machine.roster.workers, self._steady.read())
+        return unaccounted(self._machine.ledger, self._tally), unheard
+
+    def _observed(self) -> Observed:
+        """For notifications."""
+        certificates = {
+            f"the dispatcher {self._id}": self._certificate.until,
+            f"the broker {self._broker}": self._broker_certificate.until,
+        }
+        losses = Losses() if self._losses is None else self._losses.losses(*self._gaps())
+        return Observed(self._machine.roster.workers.values(), certificates, losses)
 
     def free_bytes(self) -> int | None:
         return self._space.free

@@ -18,7 +18,7 @@ from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkUp
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.loss_meter import LossMeter, LostTracer, types_of
+from stockworker.dispatcher.loss_meter import Losses, LossMeter, LostTracer, types_of
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.logs import log_event
 from stockworker.logs.metrics_events import TracerLost, TracersRefused
@@ -81,7 +81,11 @@ class TracerClient:
 
     def measured(self, unaccounted: int, unheard: int) -> Iterator[Measured]:
         """The metrics of the loss meter."""
-        return self._meter.measured(self._meter.losses(unaccounted, unheard, clock.monotonic()))
+        return self._meter.measured(self.losses(unaccounted, unheard))
+
+    def losses(self, unaccounted: int, unheard: int) -> Losses:
+        """The figure as it is now."""
+        return self._meter.losses(unaccounted, unheard, clock.monotonic())
 
     async def _run(self) -> None:
         link = asyncio.create_task(self._link.run(), name="tracer link")

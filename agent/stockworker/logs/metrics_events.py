@@ -1,4 +1,4 @@
-"""The catalogue of log events, continued: metrics, and the loss meter of the dispatcher. PURE."""
+"""The catalogue of log events, continued: metrics, the loss meter and notifications. PURE."""
 
 from stockworker.logs.event import HERE, LogEvent, LogLevel, peer
 from stockworker.logs.event import declare as _event
@@ -47,4 +47,26 @@ class TracerUnanswered(LogEvent):
     "`stockworker broker setup` writes a new one. The dispatcher goes on without tracers.",
 )
 class TracersRefused(LogEvent):
+    reason: str
+
+
+@_event(
+    LogLevel.WARNING,
+    HERE,
+    "a notification was not delivered",
+    "The dispatcher tries again, with longer and longer pauses. Logged once until a notification is delivered or given up. "
+    "`stockworker check --notify` sends a test notification.",
+)
+class NotificationDelayed(LogEvent):
+    reason: str
+
+
+@_event(
+    LogLevel.ERROR,
+    HERE,
+    "a notification was given up",
+    "No person was informed of these occurrences. The log has the failed jobs.",
+)
+class NotificationLost(LogEvent):
+    occurrences: int
     reason: str
