@@ -156,7 +156,7 @@ def test_the_hours_of_an_exchange_come_from_the_configuration(config: Path) -> N
         return {name: len(each[name]) for name in ("holes", "closed_days", "outside")}
 
     timed = "ACME --interval 30min --exchange"
-    assert found(f"{timed} nyse") == {"holes": 0, "closed_days": 2, "outside": 0}
+    assert found(f"{timed} nyse") == {"holes": 0, "closed_days": 2, "outside": 1}  # bars after the early close
     assert found(f"{timed} late") == {"holes": 6, "closed_days": 0, "outside": 0}
     assert found(f"{timed} late --session 09:30-15:30")["outside"] == 6
     assert found("ACME --exchange nyse")["closed_days"] == 2

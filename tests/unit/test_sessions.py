@@ -149,3 +149,8 @@ def test_no_bars_are_expected_after_an_early_close_of_the_configuration() -> Non
     assert [each.days for each in examined(bars, whole).holes] == [3]
     late = observed_hours([bars], HOUR, NEW_YORK, read_hours("09:30-16:00"), early_closes={DAYS[2]: 14 * 3600 + 1800})
     assert [each.days for each in examined(bars, late).holes] == [1]
+    assert not examined(bars, late).outside
+    kept = times(DAYS, SESSION)
+    begun = observed_hours([kept], HOUR, NEW_YORK, read_hours("09:30-16:00"), early_closes={DAYS[2]: 13 * 3600 + 1800})
+    (after,) = times(DAYS[2:3], SESSION[4:5])
+    assert examined(kept, begun).outside == (Period(after, after + timedelta(hours=2), 3),)

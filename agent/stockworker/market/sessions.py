@@ -27,12 +27,14 @@ class TradingHours:
         times: at which bars begin on such a day: seconds from midnight, in order.
         zone: of the exchange.
         closed: further times at which it was closed, as after an early end.
+        early: those of them that are known, and not only observed: no bar is expected to begin then.
     """
 
     calendar: TradingCalendar
     times: tuple[int, ...]
     zone: tzinfo = UTC
     closed: frozenset[datetime] = frozenset()
+    early: frozenset[datetime] = frozenset()
 
     def expected(self, first: date, last: date) -> Iterator[date]:
         """The beginnings of all bars from the first to the last one, both included."""
@@ -68,7 +70,7 @@ class TradingHours:
         known = frozenset(self.times)
         for day, group in groupby(days, key=self.local_day):
             if self.calendar.is_open(day):
-                others = [each for each in group if seconds_of_day(each, self.zone) not in known]
+                others = [each for each in group if seconds_of_day(each, self.zone) not in known or each in self.early]
                 if others:
                     yield Period(others[0], others[-1], len(others))
 
@@ -102,8 +104,8 @@ def observed_hours(
     counts = Counter(seconds_of_day(each, zone) for of_symbol in times for each in of_symbol)
     usual = _usual(counts, sum(map(len, days))) if hours is None else _within(counts, interval, hours)
     found = TradingHours(calendar, usual, zone)
-    closed = frozenset((*_closed(found, times, days), *_after(found, early_closes or {})))
-    return TradingHours(calendar, usual, zone, closed)
+    early = frozenset(_after(found, early_closes or {}))
+    return TradingHours(calendar, usual, zone, early.union(_closed(found, times, days)), early)
 
 
 def _usual(counts: Counter[int], days: int) -> tuple[int, ...]:
