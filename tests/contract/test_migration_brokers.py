@@ -17,9 +17,11 @@ import pytest
 import redis
 
 from stockworker.errors import ConfigError
+from stockworker.migration import redis as redis_source
 from stockworker.migration.address import parse_address
 from stockworker.migration.decoding import MigratedJob, Refused, decode
 from stockworker.migration.mapping_file import read_mapping
+from stockworker.migration.proposal import propose
 from stockworker.migration.source import Source, SourceFailed, Standing
 from stockworker.migration.sources import open_source, survey
 from stockworker.protocol.job import Priority
@@ -384,6 +386,31 @@ def test_a_survey_of_redis(server: Any) -> None:
     found = survey(parse_address(redis_server().url))
     assert [(each.kind, each.name, each.size) for each in found] == [("key", "a", 1), ("key", "b", 2)]
     assert found[0].samples == ({"key": "a", "score": 5.0, "value": b"x"},)
+
+
+def test_a_survey_of_a_large_redis_is_bounded(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache in the same database hides neither usual keys nor those that are named, and what was left out is shown."""
+    monkeypatch.setattr(redis_source, "MOST_KEYS", 10)
+    url = redis_server().url
+    server.mset({f"cache:{number}": "x" for number in range(50)})
+    with pytest.raises(
+        SourceFailed, match=r"no list and no sorted set was found: the database has 50 keys, .* such as \?key=jobs"
+    ):
+        survey(parse_address(url))
+
+    server.rpush("jobs", '{"id": 1, "type": "echo", "payload": {}}')
+    server.zadd("orders:later", {"x": 5})
+    found = survey(parse_address(url))
+    (named,) = survey(parse_address(f"{url}?key=orders:later,cache:1,none"))
+
+    (jobs,) = (each for each in found if each.name == "jobs")
+    assert jobs.note == (
+        "the database has 52 keys, and --inspect looks at 10 of them and at keys with usual names. Name others after the address, "
+        "such as ?key=jobs"
+    )
+    (proposed, *_) = propose(found, {"redis": read_mapping(None, "redis")})
+    assert (proposed.container.name, proposed.notes[-1]) == ("jobs", jobs.note)
+    assert (named.name, named.size, named.note) == ("orders:later", 1, "")
 
 
 def test_a_survey_of_rabbitmq(rabbit: RabbitQueue) -> None:

@@ -1,12 +1,15 @@
 """The topics of an old worker as a source, with the real Mosquitto."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from stockworker.adapters import clock
 from stockworker.adapters.mqtt_visit import BrokerVisit
 from stockworker.errors import ConfigError
 from stockworker.migration import mqtt
@@ -15,18 +18,22 @@ from stockworker.migration.decoding import MigratedJob, decode
 from stockworker.migration.mapping_file import read_mapping
 from stockworker.migration.source import Found, Source, SourceFailed, SourceToken, Standing
 from stockworker.migration.sources import open_source, survey
+from stockworker.pki.authority import Authority
 from stockworker.protocol.packet import Packet
+from tests.harness.broker import Broker
 from tests.harness.old_queues import numbered, opened
 from tests.harness.old_topics import (
     TOPIC_QUEUES,
     WORKER,
     TopicQueue,
+    envelope,
     open_session,
     retained_queue,
     session_queue,
     tool,
     visit,
 )
+from tests.harness.tools import options, publish
 
 PENDING, CLAIMED, MOVED = Standing.PENDING, Standing.CLAIMED, Standing.MOVED
 
@@ -201,6 +208,30 @@ def test_a_missing_session_is_named_and_not_created(session: TopicQueue) -> None
     for _ in range(2):
         with pytest.raises(SourceFailed, match="the broker has no session of the client ID 'mistyped'"):
             open_source(address, session.mapping, read_only=False)
+
+
+def test_a_session_moves_over_tls(tmp_path: Path) -> None:
+    """With a certificate for the client; a broker of another authority is not trusted."""
+    with Broker(tmp_path / "broker", "user old\ntopic readwrite jobs/#\n") as broker:
+        subscribed = ["-i", WORKER, "-c", "-q", "1", "-t", "jobs/#", "-E"]
+        subprocess.run(["mosquitto_sub", *options(broker, "old"), *subscribed], check=True, timeout=60)
+        for job in numbered([1, 2]):
+            publish(broker, "old", "jobs/queue/high/echo", envelope(job))
+        own = broker.identity("old")
+        place = f"mqtts://localhost:{broker.port}?session={WORKER}&certfile={own.certificate}&keyfile={own.key}"
+        other = tmp_path / "other.crt"
+        other.write_bytes(Authority.create("Another fleet", datetime.fromtimestamp(clock.wall(), UTC)).certificate_pem)
+        mapping = read_mapping(None, "mqtt")
+        with pytest.raises(SourceFailed, match="certificate"):
+            open_source(parse_address(f"{place}&cafile={other}"), mapping, read_only=False)
+        with closing(
+            open_source(parse_address(f"{place}&cafile={broker.ca_file}"), mapping, read_only=False)
+        ) as source:
+            assert ids(move(source)) == [1, 2]
+        with closing(
+            open_source(parse_address(f"{place}&cafile={broker.ca_file}"), mapping, read_only=False)
+        ) as source:
+            assert source.counts()[PENDING] == 0
 
 
 def test_an_old_worker_that_starts_ends_the_migration(session: TopicQueue) -> None:

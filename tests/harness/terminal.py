@@ -32,6 +32,15 @@ def on_terminal(config: Path, *words: str, columns: int = 80, environment: Mappi
     return shown.decode().replace("\r\n", "\n")
 
 
+def until_closed(descriptor: int) -> str:
+    """What a terminal shows until the last program on it has ended; the terminal is closed then."""
+    shown = b""
+    while chunk := _read(descriptor):
+        shown += chunk
+    os.close(descriptor)
+    return shown.decode().replace("\r\n", "\n")
+
+
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)

@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -20,6 +23,7 @@ from tests.harness.advice import follows
 from tests.harness.command import Finished
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.old_queues import OldJob, SqliteQueue, numbered
+from tests.harness.terminal import until_closed
 from tests.harness.waiting import wait_until
 
 COUNT = 25
@@ -156,16 +160,20 @@ def test_ctrl_c_finishes_the_page_and_the_next_run_continues(move: Move) -> None
         move.fleet.config_file("operator"), "migrate", move.queue.url, *move.queue.options,
         "--report", str(move.report), "--rate", "100",
     )  # fmt: skip
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    terminal, its = pty.openpty()
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=its, text=True) as process:
         wait_until(lambda: bool(move.stored), "jobs arrive")
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
+    os.close(its)
+    errors = until_closed(terminal)
     moved = len(move.stored)
 
     assert (process.returncode, "Traceback" in errors) == (130, False), errors
     assert output == f"{moved} jobs moved (0 of them were known), 0 refused, 0 rejected\n"
     assert "stopped after a page; run the same command again to continue" in errors
     assert 0 < moved < 2_000
+    assert re.findall(r"(\d+) of 2000 jobs moved, \d+ a second, \S.* left", errors)[0] == "100"  # a page of --rate 100
     assert len(move.queue.waiting()) == 2_000 - moved
     assert move.command().output == f"{2_000 - moved} jobs moved (0 of them were known), 0 refused, 0 rejected\n"
     assert (move.stored, move.queue.waiting()) == (list(range(1, 2_001)), [])

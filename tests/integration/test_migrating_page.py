@@ -14,6 +14,7 @@ import yaml
 from stockworker.protocol.job import Priority
 from tests.harness.broker import Broker, BrokerFailed
 from tests.harness.fleet import Fleet
+from tests.harness.old_queues import SqliteQueue, numbered
 from tests.harness.tools import options
 from tests.harness.waiting import wait_until
 
@@ -176,3 +177,26 @@ def test_mosquitto_accepts_what_the_page_has_instead(tmp_path: Path) -> None:
     assert set(instead) == {"max_packet_size", "max_keepalive", "log_dest"}
     with Broker(tmp_path, changes=instead) as broker:
         assert "Error" not in broker.log
+
+
+def test_jobs_move_and_come_back(site: Site) -> None:
+    """The commands of the page, one after another: an old worker gets each job of the old table in the end."""
+    folder = site.folder / "move"
+    folder.mkdir()
+    queue = SqliteQueue(folder)
+    queue.add(numbered([1, 2, 3], type="old_type"))
+    (folder / "old.url").write_text(f"{queue.url}\n")
+    (folder / "old.url").chmod(0o600)
+    forth, back = ([line[2:] for line in text.splitlines()] for text in blocks("console", "migrate @old.url"))
+
+    inspected, looked_at, moved, verified = [site.run("sh", "-c", f"cd {folder} && {line}") for line in forth]
+    waiting = list(queue.waiting())
+    returned, compared = [site.run("sh", "-c", f"cd {folder} && {line}") for line in back]
+    taken = [queue.take() for _ in range(4)]
+
+    assert [each.returncode for each in (inspected, looked_at, moved, verified, returned, compared)] == [0] * 6
+    assert (folder / "mapping.yml").read_text() == "migration:\n  preset: jobs\n  table: jobs\n"
+    assert "3 jobs can be moved, 0 can't" in looked_at.stderr
+    assert (moved.stdout, waiting) == ("3 jobs moved (0 of them were known), 0 refused, 0 rejected\n", [])
+    assert returned.stdout == "3 jobs returned to the old queue\n"
+    assert taken == [1, 2, 3, None]

@@ -220,9 +220,7 @@ def _move(arguments: argparse.Namespace, source: Source, mapping: SourceMapping,
     line = StatusLine(quiet=arguments.quiet)
 
     def show(progress: MoveProgress) -> None:
-        eta = "" if progress.eta_s is None else f", {short_duration(progress.eta_s)} left"
-        done, left = progress.totals.moved, progress.totals.left
-        line.show(f"{done} of {done + left} jobs moved, {progress.rate:.0f} a second{eta}")
+        line.show(progress_text(progress))
 
     async def talk(client: Client) -> int:
         moving = Migration(source, mapping, client, report, rate=arguments.rate, progress=show)
@@ -240,6 +238,13 @@ def _move(arguments: argparse.Namespace, source: Source, mapping: SourceMapping,
         return Exit.FAILED if moving.totals.refused or moving.totals.rejected else Exit.OK
 
     return converse(arguments, talk, notices=False)
+
+
+def progress_text(progress: MoveProgress) -> str:
+    """The line on the terminal: what has moved, and how long the rest takes."""
+    eta = "" if progress.eta_s is None else f", {short_duration(progress.eta_s)} left"
+    done, left = progress.totals.moved, progress.totals.left
+    return f"{done} of {done + left} jobs moved, {progress.rate:.0f} a second{eta}"
 
 
 def _summarize(arguments: argparse.Namespace, totals: Totals) -> None:

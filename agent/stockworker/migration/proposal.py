@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from stockworker.migration.decoding import DECODERS, Refused, decode
@@ -64,7 +65,12 @@ class MappingProposal:
 def propose(containers: Sequence[Container], presets: Mapping[str, SourceMapping]) -> list[MappingProposal]:
     """Propose a mapping for each container that looks like a queue, the most likely one first."""
     ranked = sorted(containers, key=lambda each: (-_likeness(each), -each.size, each.name))
-    return [made for each in ranked if (made := _proposed(each, presets)) is not None]
+    made = ((each, _proposed(each, presets)) for each in ranked)
+    return [
+        replace(proposal, notes=(*proposal.notes, *filter(None, (each.note,))))
+        for each, proposal in made
+        if proposal is not None
+    ]
 
 
 def _proposed(container: Container, presets: Mapping[str, SourceMapping]) -> MappingProposal | None:

@@ -19,6 +19,7 @@ import hashlib
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 from stockworker.errors import ConfigError
@@ -42,6 +43,12 @@ _Server = Any  # a `redis.Redis`, whose annotations also describe its asynchrono
 SAMPLES: Final = 20
 """Entries of a key that `--inspect` looks at."""
 
+MOST_KEYS: Final = 20_000
+"""Keys of a database that `--inspect` looks at. A cache may have millions."""
+
+USUAL: Final = (b"celery", b"jobs", b"queue", b"queues:default", b"rq:queue:default", b"tasks")
+"""Keys that `--inspect` looks at in any case."""
+
 SETTINGS: Final = ("delayed", "running", "more", "hash", "takes")
 """What a mapping can set. In the names of keys, `{key}` is a key of the mapping, and `{name}` is its part after the last colon.
 
@@ -51,6 +58,8 @@ the hash of each entry, which `{value}` is. `takes` is the end of a list from wh
 
 _OWN: Final = "stockworker:migration"
 _CHUNK: Final = 500
+_SCANNED: Final = 1000
+_QUEUES: Final = (b"list", b"zset")
 _OWN_STANDINGS: Final = (Standing.CLAIMED, Standing.MOVED, Standing.RETURNING)
 _TIMEOUT_S: Final = 30.0
 
@@ -440,28 +449,50 @@ def open_source(address: SourceAddress, mapping: SourceMapping, *, read_only: bo
 
 
 def survey(address: SourceAddress) -> list[Container]:
-    """All lists and sorted sets of the database, in the order of their names."""
+    """The lists and sorted sets that the address names with `?key=NAME`; otherwise the usual ones, and those among `MOST_KEYS` keys."""
     from redis.exceptions import RedisError  # noqa: PLC0415 (the library is optional)
 
+    named = [each.encode() for each in address.options.get("key", "").split(",") if each]
     server = connected(address)
     try:
-        names = sorted({name for name in server.scan_iter(count=1000) if not name.startswith(_OWN.encode())})
-        found = [_container(server, name) for name in names]
+        note = "" if named else left_out(server.dbsize())
+        names = named or [*USUAL, *islice(server.scan_iter(count=_SCANNED), MOST_KEYS)]
+        found = [_container(server, name, kind, note) for name, kind in queues_among(server, names)]
     except RedisError as error:
         raise SourceFailed(f"{address.shown}: {' '.join(str(error).split())}") from error
     finally:
         server.close()
-    return [each for each in found if each is not None]
+    if note and not found:
+        raise SourceFailed(f"{address.shown}: no list and no sorted set was found: {note}")
+    return found
 
 
-def _container(server: _Server, name: bytes) -> Container | None:
+def left_out(keys: int) -> str:
+    """What `--inspect` has not looked at, in a database with so many keys; an empty text if nothing."""
+    if keys <= MOST_KEYS:
+        return ""
+    return (
+        f"the database has {keys} keys, and --inspect looks at {MOST_KEYS} of them and at keys with usual names. Name others after "
+        "the address, such as ?key=jobs"
+    )
+
+
+def queues_among(server: _Server, names: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Those names that are lists or sorted sets, in their order, with their type. Not the keys of this program."""
+    others = sorted({name for name in names if not name.startswith(_OWN.encode())})
+    for start in range(0, len(others), _SCANNED):
+        some = others[start : start + _SCANNED]
+        pipeline = server.pipeline(transaction=False)
+        for name in some:
+            pipeline.type(name)
+        yield from ((name, kind) for name, kind in zip(some, pipeline.execute(), strict=True) if kind in _QUEUES)
+
+
+def _container(server: _Server, name: bytes, kind: bytes, note: str) -> Container:
     shown = name.decode(errors="replace")
-    match server.type(name):
-        case b"list":
-            entries = [(value, None) for value in server.lrange(name, 0, SAMPLES - 1)]
-        case b"zset":
-            entries = server.zrange(name, 0, SAMPLES - 1, withscores=True)
-        case _:
-            return None
+    if kind == b"list":
+        entries = [(value, None) for value in server.lrange(name, 0, SAMPLES - 1)]
+    else:
+        entries = server.zrange(name, 0, SAMPLES - 1, withscores=True)
     samples: list[Record] = [{"key": shown, "score": score, "value": value} for value, score in entries]
-    return Container("key", shown, tuple(samples), size_of(server, name))
+    return Container("key", shown, tuple(samples), size_of(server, name), note)

@@ -112,12 +112,14 @@ class Container:
         name: its name.
         samples: a few records; a table without rows has one whose values are None.
         size: the number of its records.
+        note: what a person should know about the look.
     """
 
     kind: str
     name: str
     samples: tuple[Record, ...]
     size: int
+    note: str = ""
 
 
 class Source(Protocol):
