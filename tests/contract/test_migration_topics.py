@@ -18,7 +18,7 @@ from stockworker.migration.decoding import MigratedJob, decode
 from stockworker.migration.mapping_file import read_mapping
 from stockworker.migration.source import Found, Source, SourceFailed, SourceToken, Standing
 from stockworker.migration.sources import open_source, survey
-from stockworker.pki.authority import Authority
+from stockworker.pki.certificates import Authority
 from stockworker.protocol.packet import Packet
 from tests.harness.broker import Broker
 from tests.harness.old_queues import numbered, opened
