@@ -468,7 +468,7 @@ def survey(address: SourceAddress) -> list[Container]:
 
 
 def left_out(keys: int) -> str:
-    """What `--inspect` has not looked at, in a database with so many keys; an empty text if nothing."""
+    """What `--inspect` has not looked at, given the number of its keys; an empty text if nothing."""
     if keys <= MOST_KEYS:
         return ""
     return (
