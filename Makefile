@@ -222,6 +222,10 @@ bench-migration: dev ## Measure how many jobs a second move from each kind of ol
 bench-sealing: dev ## Measure the cost of sealing, signing, verifying and opening jobs
 	$(BIN)/python -m bench.sealing
 
+.PHONY: bench-watching
+bench-watching: dev ## Measure the views of a fleet with 1,000 workers and 100,000 jobs, and what they cost (5 min)
+	$(BIN)/python -m bench.watching
+
 .PHONY: bench-isolation
 bench-isolation: dev ## Measure what each isolation of Python handlers costs, side by side
 	$(BIN)/python -m bench.isolation

@@ -39,10 +39,10 @@ class Meter:
         return sum(map(waits, self._pids))
 
 
-async def together(client: Client, jobs: int) -> None:
+async def together(client: Client, jobs: int, timeout_s: float = _TIMEOUT_S) -> None:
     """Submit jobs together, and wait for all of them."""
     receipts = await client.submit_many([make_submission("nothing", _PAYLOAD) for _ in range(jobs)])
-    async for ended in client.wait([str(receipt.job_id) for receipt in receipts], _TIMEOUT_S):
+    async for ended in client.wait([str(receipt.job_id) for receipt in receipts], timeout_s):
         if ended.state != "completed":
             raise AssertionError(f"{ended.job_id} is {ended.state}: {ended.reason}")
 
