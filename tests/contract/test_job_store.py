@@ -402,7 +402,10 @@ def test_the_beginning_of_an_id_finds_jobs_of_its_owner_only(store: JobStore, re
 def test_a_prefix_of_this_length_names_one_job(store: JobStore, reader: JobReader) -> None:
     names = [JobId(name) for name in ("ann:a1", "ann:a22", "ann:b", "x", "xy")]
     store.commit([SaveJob(a_job(name, sequence=number), "") for number, name in enumerate(names, 1)])
-    assert [name[: reader.prefix_length(name)] for name in names] == ["ann:a1", "ann:a2", "ann:b", "x", "xy"]
+    lengths = reader.prefix_lengths(names)
+    assert [name[: lengths[name]] for name in names] == ["ann:a1", "ann:a2", "ann:b", "x", "xy"]
+    assert reader.prefix_lengths([names[1]]) == {"ann:a22": 6}
+    assert reader.prefix_lengths([]) == {}
 
 
 # --- searching --------------------------------------------------------------------------------------------------------

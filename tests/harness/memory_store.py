@@ -207,7 +207,10 @@ class MemoryJobReader:
         alike = (job_id for job_id in self._store.jobs if job_id.startswith(prefix))
         return sorted(job_id for job_id in alike if owner_of(job_id) == owner_of(prefix))[:most]
 
-    def prefix_length(self, job_id: JobId) -> int:
+    def prefix_lengths(self, job_ids: Collection[JobId]) -> dict[JobId, int]:
+        return {job_id: self._prefix_length(job_id) for job_id in job_ids}
+
+    def _prefix_length(self, job_id: JobId) -> int:
         others = self._store.jobs.keys() - {job_id}
         lengths = (
             length for length in range(1, len(job_id)) if not any(other.startswith(job_id[:length]) for other in others)

@@ -14,6 +14,11 @@ def wall() -> float:
     return time.time()  # noqa: TID251 (the gateway that the rule points to)
 
 
+def processor() -> float:
+    """Processor time of this thread, in seconds. Only differences are meaningful."""
+    return time.thread_time()
+
+
 def utc_now() -> datetime:
     """`wall` as a date."""
     return datetime.fromtimestamp(wall(), UTC)

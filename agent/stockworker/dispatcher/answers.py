@@ -3,7 +3,7 @@
 # An answer costs what it carries: it reads result after result, and stops when the message has no room for another one.
 # So it reads at most one result that it does not send. The service answers in a thread of its own, see `queries`.
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from itertools import islice
 from typing import Final
@@ -60,6 +60,7 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
     query, why = asked.query, dict(asked.why)
     with reader.snapshot():
         jobs, ambiguous, searched_to = _jobs(query, reader)
+        lengths = _prefix_lengths(query, jobs, reader)
         views: list[JobView] = []
         explanations: list[Explanation] = []
         details: list[JobDetails] = []
@@ -76,7 +77,7 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
                 room -= 2 * ENTRY_ENVELOPE + content_size(detailed.payload) + _TAG * len(detailed.tags)
             if views and room < 0:
                 break
-            views.append(_with_prefix(view, query, reader))
+            views.append(replace(view, prefix_length=lengths.get(view.job_id)))
             if detailed is not None:
                 details.append(detailed)
             if query.explain:
@@ -109,10 +110,10 @@ def _jobs(query: Query, reader: JobReader) -> tuple[list[JobRecord], tuple[Ambig
     return [jobs[job_id] for job_id in ids], tuple(ambiguous), None
 
 
-def _with_prefix(view: JobView, query: Query, reader: JobReader) -> JobView:
+def _prefix_lengths(query: Query, jobs: Sequence[JobRecord], reader: JobReader) -> Mapping[JobId, int]:
     if query.filter is None or not query.filter.with_prefixes:
-        return view
-    return replace(view, prefix_length=reader.prefix_length(view.job_id))
+        return {}
+    return reader.prefix_lengths([job.spec.job_id for job in jobs])
 
 
 def _details(job: JobRecord, payload: str) -> JobDetails:

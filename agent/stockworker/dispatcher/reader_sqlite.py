@@ -26,6 +26,12 @@ MOST_SEARCHED: Final = 100_000
 three times as long, so a search that takes several queries takes four times as long for each row."""
 
 _IDS: Final = "SELECT id FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+# One row for all IDs: after each row, this thread may have to wait for the one that runs the turns.
+_NEIGHBOURS: Final = """
+SELECT group_concat(id || ' ' || coalesce((SELECT max(id) FROM job WHERE id < one.id), '')
+    || ' ' || coalesce((SELECT min(id) FROM job WHERE id > one.id), ''), char(10))
+FROM (SELECT id FROM job WHERE id IN ({})) AS one
+"""
 _AFTER_ALL: Final = "\x7f"
 _AFTER_OWNER: Final = ";"
 """Characters after all those of IDs, and after the colon."""
@@ -90,12 +96,16 @@ class SqliteJobReader:
             least = f"{owner_of(others)}{_AFTER_OWNER}"
         return found
 
-    def prefix_length(self, job_id: JobId) -> int:
-        """Compare an ID with its neighbours in the index."""
-        ((before,),) = self.rows("SELECT max(id) FROM job WHERE id < ?", [job_id])
-        ((after,),) = self.rows("SELECT min(id) FROM job WHERE id > ?", [job_id])
-        alike = max(_alike(job_id, other or "") for other in (before, after))
-        return min(alike + 1, len(job_id))
+    def prefix_lengths(self, job_ids: Collection[JobId]) -> dict[JobId, int]:
+        """Compare each ID with its neighbours in the index."""
+        lengths: dict[JobId, int] = {}
+        for some in portions(job_ids):
+            for (lines,) in self.rows(_NEIGHBOURS.format(listed(len(some))), some):
+                for line in (lines or "").splitlines():
+                    job_id, before, after = line.split(" ")
+                    alike = max(_alike(job_id, other) for other in (before, after))
+                    lengths[JobId(job_id)] = min(alike + 1, len(job_id))
+        return lengths
 
     def payload(self, job: JobRecord) -> str:
         """Look a payload up."""

@@ -24,7 +24,7 @@ from stockworker.dispatcher.measures import measured_jobs, measured_queues, meas
 from stockworker.dispatcher.notification_sender import NotificationSender, NotificationSettings, Observed
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
-from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.store import JobReader, JobStore
 from stockworker.dispatcher.tracer_client import TracerClient
 from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns
 from stockworker.errors import ConnectionFailed
@@ -40,7 +40,7 @@ from stockworker.protocol.topics import Role
 from stockworker.shell.arrivals import objects_in
 from stockworker.shell.service import Service
 from stockworker.shell.space_watch import SpaceWatch
-from stockworker.shell.turn import CommonInput, DiskChanged, Now
+from stockworker.shell.turn import CommonInput, DiskChanged, Now, TurnOutput
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ _SMALL_OBJECTS: Final = 64
 
 
 _PAUSE_PER_ANSWER: Final = 3.0
-"""How long the answers pause after each one, as a multiple of the time that it took. So they take a quarter of the time
-of one processor at most, however many are waiting. A single query is answered immediately."""
+"""How long the answers pause after each one, as a multiple of its processor time. So they take a quarter of the time of
+one processor at most, however many are waiting. A single query is answered immediately."""
 
 _Input = Denied | DiskChanged | Unreached | Unread | Unwatched | Answered
 """What happens to a dispatcher besides what happens to every service."""
@@ -192,10 +192,8 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
             self._answering.add_done_callback(_end_with)
 
     async def _answer(self, asked: RunQuery | ShowStats) -> None:
-        began = clock.monotonic()
         loop = asyncio.get_running_loop()
-        output = await loop.run_in_executor(self._answers, respond, asked, self._reader)
-        took_s = clock.monotonic() - began
+        output, took_s = await loop.run_in_executor(self._answers, _timed, asked, self._reader)
         for event in output.log:
             log_event(_log, event)
         await self._link.send(output.packets)
@@ -255,6 +253,12 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
 
     def _goodbye(self) -> Packet:
         return codec.encode(replace(self._presence, online=False))
+
+
+def _timed(asked: RunQuery | ShowStats, reader: JobReader) -> tuple[TurnOutput, float]:
+    """Answer a client; return also the processor time that it took."""
+    began = clock.processor()
+    return respond(asked, reader), clock.processor() - began
 
 
 def _end_with(answering: asyncio.Task[None]) -> None:

@@ -40,8 +40,8 @@ class JobReader(Protocol):
     def beginning_with(self, prefix: JobId, most: int) -> list[JobId]:
         """Return the first IDs that begin with a prefix, `most` of them at most, and only of jobs of its owner."""
 
-    def prefix_length(self, job_id: JobId) -> int:
-        """Return how many characters of a job's ID no other ID begins with."""
+    def prefix_lengths(self, job_ids: Collection[JobId]) -> dict[JobId, int]:
+        """Return how many characters of each job's ID no other ID begins with."""
 
     def payload(self, job: JobRecord) -> str:
         """Return the payload of a job."""
