@@ -6,8 +6,10 @@ Each message is made from its class, with every such character in each of its te
 import dataclasses
 import io
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
+from json import dumps as json_text
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Self, TypeVar, cast, get_type_hints
@@ -16,8 +18,11 @@ import pytest
 
 from stockworker.cli import main
 from stockworker.cli.commands import COMMANDS
+from stockworker.cli.probe import Probed
 from stockworker.client import Completion, Output
 from stockworker.client.fleet_events import KIND_OF, EventFilter, FleetEvent
+from stockworker.doctor.facts import UnitFacts
+from stockworker.doctor.roles import Part, PartRole
 from stockworker.errors import StockworkerError
 from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
@@ -272,7 +277,7 @@ def test_every_command_that_talks_to_the_dispatcher_is_covered() -> None:
         f"cli.{file.stem}" for file in Path("agent/stockworker/cli").glob("*.py") if "converse(" in file.read_text()
     }
     assert talking == set(REMOTE)
-    # A migration reports reasons of receipts, as `submit --batch` does, and prints them by the same functions.
+    # Tests of its own, below, cover `migrate`.
     assert connecting - {"cli.connection", "cli.migrate"} <= modules
 
 
@@ -325,6 +330,7 @@ def test_no_argument_controls_a_terminal(
     "words",
     [
         ["check", "--offline"],
+        ["doctor", "--offline"],
         ["keys", "list"],
         ["pki", "list", "--folder"],
         ["backup"],
@@ -341,6 +347,54 @@ def test_no_name_or_content_of_a_file_controls_a_terminal(screen: Terminal, tmp_
         words = [*words, str(named)]
     run(screen, "--config", str(config), *words)
     run(screen, "--config", str(named), *words)
+    assert_harmless(screen)
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("command", ["check", "doctor"])
+def test_no_answer_to_a_probe_controls_a_terminal(
+    screen: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, json: list[str]
+) -> None:
+    async def probe(*_: object, **__: object) -> Probed:
+        found = [Finding(severity, EVIL, EVIL) for severity in Severity]
+        return Probed(found, version=EVIL, ahead_s=100.0, workers={EVIL: EVIL})
+
+    monkeypatch.setattr(f"stockworker.cli.{command}.probe", probe)
+    config = tmp_path / "client.yml"
+    config.write_text(
+        "job_processor:\n  queue: {backend: mqtt, mqtt: {host: localhost, port: 1883}}\n  client: {id: ann}\n"
+    )
+    run(screen, command, "--config", str(config), *json)
+    assert "evil" in screen.getvalue()
+    assert_harmless(screen)
+
+
+def test_no_fact_about_this_host_controls_a_terminal(screen: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = dict.fromkeys(("ActiveState", "SubState", "Result", "UnitFileState"), EVIL)
+    facts = UnitFacts(EVIL, properties | {"LoadState": "loaded"}, EVIL, 1)
+    monkeypatch.setattr("stockworker.doctor.probes.unit_facts", lambda _unit: facts)
+    monkeypatch.setattr("stockworker.cli.doctor.parts", lambda _traces: [Part(PartRole.WORKER, EVIL)])
+    run(screen, "doctor", "--offline")
+    assert "evil" in screen.getvalue()
+    assert_harmless(screen)
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("mode", ["--inspect", "--dry-run", ""])
+def test_no_record_of_an_old_queue_controls_a_terminal(
+    screen: Terminal, evil_dispatcher: type[EvilClient], tmp_path: Path, mode: str, json: list[str]
+) -> None:
+    old = tmp_path / "old.sqlite3"
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE jobs (id, type, payload, priority, status, attempts, max_attempts, scheduled_at)"
+        )
+        text = EVIL_NAME.encode(errors="replace").decode()
+        records = [(text[:60], text, text), ("1", "echo", json_text({text: EVIL_NAME})), ("2", text, "1")]
+        connection.executemany("INSERT INTO jobs VALUES (?, ?, ?, 5, 'pending', 0, 3, NULL)", records)
+    evil_dispatcher.status = ReceiptStatus.REJECTED
+    words = ["migrate", f"sqlite://{old}", "--preset", "jobs", "--report", str(tmp_path / "report"), *json]
+    run(screen, *words, *filter(None, [mode]))
     assert_harmless(screen)
 
 

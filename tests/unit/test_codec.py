@@ -324,6 +324,7 @@ RECORDED: dict[str, Message] = {
     "query by an operator": messages.Query((OWN, J), None, with_results=False, reply=R, by_operator=True),
     "stats request of a client": messages.StatsRequest(R, C),
     "stats for a client": messages.Stats(R, "e1", "0.1.0", 12.5, ((State.QUEUED, 3),), (), (), ()),
+    "stats for a probe": messages.Stats(R, "e1", "0.1.0", 12.5, ((State.QUEUED, 3),), (), (), (), time=1.5),
     "completed of a client": messages.Notice(OWN, TA, State.COMPLETED, 2, W, "1.5", None),
     "failed of a client": messages.Notice(OWN, TA, State.EXPIRED, 0, None, None, "no worker started it"),
     "progress of a client": messages.Progress(W, OWN, 0.5, "reading"),

@@ -65,6 +65,31 @@ def test_a_message_has_these_events(message: Message, events: list[FleetEvent]) 
     assert list(events_of(message)) == events
 
 
+PROBED = "stockworker-check-0f"
+
+
+@pytest.mark.parametrize(
+    ("job_id", "count"),
+    [
+        (f"{PROBED}:{PROBED}", 0),
+        ("stockworker-check-1:j", 0),
+        (f"ann:{PROBED}", 1),
+        (PROBED, 1),
+        ("stockworker-check:j", 1),
+    ],
+)
+def test_a_notice_that_tests_a_right_is_no_event_and_no_client_can_imitate_it(job_id: str, count: int) -> None:
+    probe = Notice(JobId(job_id), T, State.EXPIRED, 0, None, None, "a probe")
+    assert len(list(events_of(probe))) == count
+
+
+@pytest.mark.parametrize(
+    "message", [Register(W, PROBED, "1.2", 1, (), ()), Unregister(W, PROBED), Disconnect(W, PROBED)]
+)
+def test_a_message_of_a_worker_that_tests_a_right_is_no_event(message: Message) -> None:
+    assert list(events_of(message)) == []
+
+
 def test_a_sealed_reason_is_not_shown() -> None:
     (event,) = events_of(notice(State.FAILED, "crashed: sealed.2.aaaa.bbbb.cccc"))
     assert event.text == "crashed: (sealed for its submitter)"

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.protocol.ids import PROBE, JobId, Token
+from stockworker.dispatcher.effects import ShowStats
+from stockworker.protocol.ids import PROBE, ClientId, JobId, Token
 from stockworker.protocol.job import Outcome
-from stockworker.protocol.messages import Ack, AttemptReport, Report
+from stockworker.protocol.messages import Ack, AttemptReport, Reply, Report, StatsRequest
 from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     MIDDAY,
@@ -50,3 +51,13 @@ def test_a_request_that_probes_changes_nothing() -> None:
         dispatcher.tell(replace(request(W1), incarnation=f"{PROBE}-1"))
         dispatcher.expect()
     assert dispatcher.machine.roster.workers == {}
+
+
+@pytest.mark.parametrize(("correlation", "time"), [(f"{PROBE}-1", MIDDAY + 5), ("c-1", None)])
+def test_the_statistics_for_a_probe_have_the_time(correlation: str, time: float | None) -> None:
+    reply = Reply(ClientId("ann"), correlation)
+    with DispatcherBook() as dispatcher:
+        dispatcher.after(5)
+        stats = dispatcher.stats()
+        dispatcher.tell(StatsRequest(reply, reply.client_id))
+        dispatcher.expect(ShowStats(replace(stats, reply=reply, time=time)))

@@ -219,13 +219,14 @@ def _add(received: _Received, item: LinkItem) -> None:
 def _learn(received: _Received, message: Message) -> None:
     """Keep what the dispatcher reports about itself."""
     match message:
-        case Stats(version=version):
+        case Stats(version=version, time=time):
             received.stats, received.version = message, version
         case Ack(stale=stale, version=version, time=time) if received.nonexistent in stale:
             received.version = version
-            received.ahead_s = None if time is None else time - clock.wall()
         case _:
-            pass
+            return
+    if time is not None:
+        received.ahead_s = time - clock.wall()
 
 
 def _versions(stats: Stats | None) -> dict[str, str]:

@@ -4,6 +4,8 @@
 # while a client has subscribed to it. How a job ended otherwise than completed comes from its public notice, which has
 # the reason. Workers announce themselves. All of them are hints: the broker may drop steps where a reader is slow.
 #
+# `stockworker doctor` tests the right to publish such messages, about a job and an incarnation that do not exist.
+#
 # A job that failed is in both messages, so its step is left out. A completed one has no reason: its notice would only add
 # its result to the traffic.
 
@@ -13,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from stockworker.protocol.frozen import dataclass
-from stockworker.protocol.ids import JobId, JobType, WorkerId
+from stockworker.protocol.ids import PROBE, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import Disconnect, Message, Monitor, Notice, Presence, Register, Unregister
 from stockworker.protocol.sealed import without_sealed
@@ -124,6 +126,8 @@ def event_topics() -> tuple[str, ...]:
 
 def events_of(message: Message) -> Iterator[FleetEvent]:
     """The events in a message, in order."""
+    if _is_probe(message):
+        return
     match message:
         case Monitor(transitions=steps):
             for step in steps:
@@ -142,6 +146,17 @@ def events_of(message: Message) -> Iterator[FleetEvent]:
             yield FleetEvent(FleetEventName.ONLINE if online else FleetEventName.OFFLINE, text=version)
         case _:
             pass
+
+
+def _is_probe(message: Message) -> bool:
+    """Whether a message only tests a right. Its owner would be a client of that name, so no other client can hide a job."""
+    match message:
+        case Notice(job_id=job_id):
+            return (owner_of(job_id) or "").startswith(f"{PROBE}-")
+        case Register(incarnation=nonce) | Unregister(incarnation=nonce) | Disconnect(incarnation=nonce):
+            return nonce.startswith(f"{PROBE}-")
+        case _:
+            return False
 
 
 class UnreadEvents:

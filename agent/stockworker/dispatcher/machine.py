@@ -416,6 +416,7 @@ class DispatcherMachine:
         }
         queues, queues_omitted = queue_views(self.ledger, workers, now.steady)
         shown, workers_omitted = worker_views(self.ledger, workers, up_s, now.steady, message.workers_after)
+        probes = message.reply is not None and (message.reply.correlation or "").startswith(PROBE)
         return Stats(
             reply=None if message.client_id is None else message.reply,
             incarnation=self._presence.incarnation,
@@ -428,6 +429,7 @@ class DispatcherMachine:
             certificate_days=self._certificate_days,
             queues_omitted=queues_omitted,
             workers_omitted=workers_omitted,
+            time=now.wall if probes else None,
         )
 
     def _log_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:

@@ -335,6 +335,7 @@ class Stats:
     certificate_days: Annotated[Days | None, Wire("days until the dispatcher's certificate expires")] = None
     queues_omitted: Annotated[Count, Wire("how many queues did not fit into the message")] = 0
     workers_omitted: Annotated[Count, Wire("how many workers did not fit into the message")] = 0
+    time: Annotated[Instant | None, Wire("time on the dispatcher's clock; only in the answer to a probe")] = None
 
     @property
     def client_id(self) -> ClientId | None:
