@@ -62,7 +62,7 @@ _FAILED_EVERY: Final = 20
 _QUEUED_EVERY: Final = 10
 
 Looks = dict[str, list[float]]
-"""What somebody looks at → how long each look took, in seconds."""
+"""View → how long each look at it took, in seconds."""
 
 Look = Callable[[], Awaitable[object]]
 
