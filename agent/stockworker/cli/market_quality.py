@@ -37,6 +37,7 @@ from stockworker.market.quality import (
     report,
 )
 from stockworker.market.sessions import observed_hours
+from stockworker.market.source_format import zone
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import print_json, print_lines
 from stockworker.terminal.tables import table, terminal_width
@@ -122,7 +123,7 @@ def _apply_exchange(arguments: argparse.Namespace) -> None:
             f"unknown exchange {arguments.exchange!r}; market_data.exchanges in the configuration has {', '.join(known) or 'none'}"
         )
     found = known.get(arguments.exchange, ExchangeConfig())
-    arguments.time_zone = arguments.time_zone or found.time_zone
+    arguments.time_zone = arguments.time_zone or zone(found.time_zone)
     arguments.session = arguments.session or (found.session if arguments.interval.has_time else None)
     arguments.early_closes = dict(found.early_closes)
     if arguments.holidays is None:

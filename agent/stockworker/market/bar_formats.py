@@ -222,6 +222,9 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
 def _take(number: int, row: Row, parsed: ParsedBars, reader: "_RowReader") -> None:
     parsed.rows += 1
     _check_rows(parsed.rows, reader.expected)
+    if isinstance(row, InvalidBar):  # raising it would keep it, and frames, until the garbage collector finds the cycle
+        parsed.reject(number, reader.shown(row))
+        return
     try:
         symbol, bar, actions = reader.read(row)
         if not parsed.bars:
@@ -301,14 +304,12 @@ class _RowReader:
         self._ours = {theirs: symbol for symbol, theirs in (written.symbols or {}).items()}
         self._last_symbol: tuple[object, str] | None = None
 
-    def read(self, row: Row) -> tuple[str, Bar | None, Sequence[Action]]:
+    def read(self, row: tuple[Any, ...]) -> tuple[str, Bar | None, Sequence[Action]]:
         """The symbol, the bar, and the splits and dividends of a row.
 
         Raises:
             InvalidBar: it is not a valid bar.
         """
-        if isinstance(row, InvalidBar):
-            raise row
         symbol, day, time, open_, high, low, close, volume, adjusted, interval, split, dividend = row
         if interval != self._interval_cell or self.interval is None:
             self._check_interval(interval)
