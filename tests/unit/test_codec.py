@@ -438,6 +438,34 @@ def includes(new: Any, old: Any) -> bool:
             return bool(new == old)
 
 
+def reported_with(output: str) -> messages.Report:
+    """A report that has its outputs in a field of this name."""
+    written = recorded_packet("report of outputs")
+    message = decode(replace(written, body=written.body.replace(b'"output":', f'"{output}":'.encode())))
+    assert isinstance(message, messages.Report)
+    return message
+
+
+def test_a_dispatcher_without_outputs_reads_the_report_of_a_worker_that_has_them() -> None:
+    """A version that does not know a field ignores it, as this version ignores this one."""
+    with_outputs, older = reported_with("output"), reported_with("unknown_field")
+    assert [attempt.output for attempt in with_outputs.attempts] == [
+        AttemptOutput("größer\n", 983_040),
+        AttemptOutput("done"),
+    ]
+    assert older.attempts == tuple(replace(attempt, output=None) for attempt in with_outputs.attempts)
+
+
+def test_messages_of_a_version_without_outputs_have_none() -> None:
+    report, query, answer = (decode(recorded_packet(name)) for name in ("report", "query ids", "answer"))
+    assert isinstance(report, messages.Report)
+    assert [attempt.output for attempt in report.attempts] == [None] * len(report.attempts)
+    assert isinstance(query, messages.Query)
+    assert query.outputs_from is None
+    assert isinstance(answer, messages.Answer)
+    assert answer.outputs is None  # so `Client.outputs` asks to upgrade the dispatcher
+
+
 def test_an_unknown_order_is_refused_by_name() -> None:
     """A dispatcher of an older version could have sent it: the worker logs it and goes on."""
     with pytest.raises(DecodeError, match="action: 'reload' is not one of cancel, drain, resume"):
