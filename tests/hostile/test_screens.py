@@ -254,7 +254,7 @@ REMOTE: Final = {
     "retry": [["retry", "job"], ["retry", "--all"], ["retry", "--all", "--expect", "7"]],
     "show": [["show", "job"]],
     "why": [["why", "job"]],
-    "logs": [["logs", "job"]],
+    "logs": [["logs", "job"], ["logs", "job", "--follow"]],
     "words": [["words", kind] for kind in ("jobs", "types", "workers")],
     "pause": [["pause", "echo"]],
     "resume": [["resume", "echo"]],

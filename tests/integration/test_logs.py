@@ -55,6 +55,7 @@ def test_logs_shows_what_each_attempt_has_printed_and_logged(fleet: Fleet) -> No
         "prints in attempt 2",
         "WARNING logs in attempt 2: ",
     ]
+    assert logs(fleet, "retried", "--follow").output == shown.output
     second = logs(fleet, "retr", "--attempt", "2")
     assert records(second.output) == ["prints in attempt 2", "WARNING logs in attempt 2: "]
     first, last = logs(fleet, "retried", "--json").json_lines

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from stockworker.cli.connection import converse
 from stockworker.client import Client, Output
+from stockworker.errors import AccessDenied, ConnectionFailed
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.lifecycle import LEASED
 from stockworker.protocol.sealed import first_line
@@ -13,6 +15,11 @@ from stockworker.protocol.views import AttemptView, JobView
 from stockworker.terminal.arguments import JOB_HELP, add_client_options, job_identifier, whole_number
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import complain, note, print_document, print_json, print_line
+
+T = TypeVar("T")
+
+_LOOK_EVERY_S: Final = 2.0
+"""How often `--follow` asks for the state of the job. It asks for outputs only if that has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ def logs(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker logs``."""
     parser.description = (
         "Print what a job has printed and logged: of each attempt the end, as much as its worker keeps (worker.output, 64 KiB "
-        "by default). The output of an attempt arrives when the attempt ends. It is sealed if the payload is; then its submitter "
+        "by default). The output of an attempt arrives when the attempt ends; --follow waits for it, attempt by attempt. It is sealed if the payload is; then its submitter "
         "can open it. The exit status is 4 if the job has not ended and there is no output yet. It is 1 if no output is kept, or "
         "it can't be opened."
     )
@@ -42,27 +49,83 @@ def logs(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="print the output of this attempt alone (default: all)",
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="print the output of each attempt when it ends, until the job ends"
+    )
     add_client_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    def show(printed: JobLogs, *, with_title: bool) -> None:
+        for output in printed.outputs:
+            if arguments.json:
+                _print_json(printed, output)
+            else:
+                _print(printed, output, with_title=with_title)
+
     async def ask(client: Client) -> JobLogs:
         (job_id,) = await client.resolve([arguments.job])
-        outputs, explanation, views = await asyncio.gather(
-            client.outputs(job_id, arguments.attempt), client.explain(job_id), client.query([job_id])
-        )
-        return JobLogs(views[0], outputs, explanation.attempts)
+        if arguments.follow:
+            with_title = arguments.attempt is None
+            return await follow(client, job_id, arguments.attempt, lambda found: show(found, with_title=with_title))
+        found = await load_logs(client, job_id, arguments.attempt)
+        show(found, with_title=len(found.outputs) > 1)
+        return found
 
     printed = converse(arguments, ask, notices=False)
     if not printed.outputs:
         return _explain_none(printed, arguments.attempt)
-    for output in printed.outputs:
-        if arguments.json:
-            _print_json(printed, output)
-        else:
-            _print(printed, output, with_title=len(printed.outputs) > 1)
     return Exit.FAILED if any(output.text is None for output in printed.outputs) else Exit.OK
+
+
+async def load_logs(client: Client, job_id: str, attempt: int | None) -> JobLogs:
+    """Ask for the outputs of a job, or of one attempt at it. They are at least as new as the state of the job.
+
+    Raises:
+        JobUnknown: the dispatcher does not know the job.
+    """
+    views = await client.query([job_id])
+    outputs, explanation = await asyncio.gather(client.outputs(job_id, attempt), client.explain(job_id))
+    return JobLogs(views[0], outputs, explanation.attempts)
+
+
+async def follow(
+    client: Client, job_id: str, attempt: int | None, show: Callable[[JobLogs], None], every_s: float = _LOOK_EVERY_S
+) -> JobLogs:
+    """Show the outputs of a job as they arrive, until it ends; return the last state with all that were shown."""
+    shown: dict[int, Output] = {}
+    found = await load_logs(client, job_id, attempt)
+    while True:
+        new = [output for output in found.outputs if output.attempt not in shown]
+        show(JobLogs(found.view, new, found.attempts))
+        shown |= {output.attempt: output for output in new}
+        if found.view.ended_at is not None or attempt in shown:
+            return JobLogs(found.view, list(shown.values()), found.attempts)
+        await _await_change(client, found.view, every_s)
+        found = await _patiently(lambda: load_logs(client, job_id, attempt), every_s)
+
+
+async def _await_change(client: Client, view: JobView, every_s: float) -> None:
+    """Ask for the state of a job until an attempt at it has begun or ended, or the job is not known any longer."""
+    views = [view]
+    while [(each.attempt, each.state in LEASED) for each in views] == [(view.attempt, view.state in LEASED)]:
+        await asyncio.sleep(every_s)
+        views = list(await _patiently(lambda: client.query([view.job_id]), every_s))
+        if views and views[0].ended_at is not None:
+            return
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]], every_s: float) -> T:
+    """Ask until an answer arrives: the broker and the dispatcher may restart meanwhile."""
+    while True:
+        try:
+            return await ask()
+        except AccessDenied:
+            raise
+        except ConnectionFailed as error:
+            note(f"{error}. Asking again")
+            await asyncio.sleep(every_s)
 
 
 def _print_json(printed: JobLogs, output: Output) -> None:
