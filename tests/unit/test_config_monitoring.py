@@ -15,10 +15,15 @@ def write(tmp_path: Path) -> Write:
     return writer(tmp_path)
 
 
-@pytest.mark.parametrize("keys", ["subjects: [jobs]", "webhook: http://a/b, command: [/bin/true]"])
-def test_notifications_have_one_recipient(write: Write, keys: str) -> None:
-    (error,) = errors(write(f"job_processor: {{notifications: {{{keys}}}}}"))
-    assert "set exactly one of 'command', 'webhook' and 'webhook_file'" in error
+def test_notifications_have_one_recipient(write: Write) -> None:
+    (error,) = errors(write("job_processor: {notifications: {webhook: 'http://a/b', command: [/bin/true]}}"))
+    assert "set only one of 'command', 'webhook' and 'webhook_file'" in error
+
+
+def test_notifications_without_a_recipient_are_warned_of(write: Write) -> None:
+    (problem,) = config.problems(write("job_processor: {notifications: {subjects: [jobs]}}"))
+    assert problem.severity == "warning"
+    assert "names no recipient, so nothing is sent" in problem.show()
 
 
 def test_the_address_of_notifications_is_a_secret(write: Write, tmp_path: Path) -> None:

@@ -166,21 +166,30 @@ def test_types_of_connected_workers_get_tracers_and_the_common_ones_first() -> N
 # --- the figure -------------------------------------------------------------------------------------------------------
 
 
-def test_drops_of_the_broker_count_from_the_first_look_on_and_for_five_minutes() -> None:
+def test_drops_of_the_broker_count_for_five_minutes() -> None:
     meter = LossMeter("boot")
     counts = []
-    for now, total in ((0.0, 7), (10.0, 7), (20.0, 9), (30.0, 10), (40.0, 10)):
+    for now, total in ((0.0, 0), (10.0, 0), (20.0, 2), (30.0, 3), (40.0, 3)):
         meter.dropped_by_broker(total, now)
         counts.append(meter.losses(0, 0, now).broker)
     assert counts == [0, 0, 2, 3, 3]
     assert [meter.losses(0, 0, now).broker for now in (319.9, 320.0, 330.0)] == [3, 1, 0]
 
 
+@pytest.mark.parametrize(("total", "counted"), [(7, 1), (1, 1), (0, 0)])
+def test_the_first_report_means_a_drop_unless_it_is_0(total: int, counted: int) -> None:
+    meter = LossMeter("boot")
+    meter.dropped_by_broker(total, 0.0)
+    assert meter.losses(0, 0, 0.0).broker == counted
+    meter.dropped_by_broker(total + 2, 0.0)
+    assert meter.losses(0, 0, 0.0).broker == counted + 2
+
+
 def test_a_broker_that_has_restarted_counts_from_0() -> None:
     meter = LossMeter("boot")
-    for now, total in enumerate((50, 0, 4)):
+    for now, total in enumerate((0, 50, 4)):
         meter.dropped_by_broker(total, float(now))
-    assert meter.losses(0, 0, 3.0).broker == 4
+    assert meter.losses(0, 0, 3.0).broker == 54
 
 
 def test_one_figure_adds_up_all_causes() -> None:

@@ -178,9 +178,11 @@ def test_while_a_connection_is_down_nothing_is_sent_and_nothing_is_lost(bench: B
         await until(lambda: bench.outcome("inconclusive") == 1, "it is inconclusive")
         bench.now = 60.0
         bench.link.receive(
-            Packet(DROPPED_BY_BROKER, b"3"), Packet(DROPPED_BY_BROKER, b"?"), Packet(DROPPED_BY_BROKER, b"5")
+            Packet(DROPPED_BY_BROKER, b"3"),
+            Packet(DROPPED_BY_BROKER, b"?"),
+            Packet(DROPPED_BY_BROKER, b"5"),
         )
-        await until(lambda: bench.count("stockworker_lost") == 2, "the drops are counted")
+        await until(lambda: bench.count("stockworker_lost") == 3, "the drops are counted")
         assert len(bench.steps.sent(Submit)) == 1
         bench.link.deliver(LinkUp())
         bench.measures.link_changed(up=True)

@@ -96,6 +96,7 @@ job_processor:
         ("metrics: {enabled: true, folder: /run}", True),
         ("metrics: {enabled: true, folder: /run, tracers: false}", False),
         ("notifications: {command: [/bin/true]}", True),
+        ("notifications: {subjects: [losses]}", False),
         ("notifications: {command: [/bin/true]}, metrics: {tracers: false}", False),
         ("notifications: {command: [/bin/true], subjects: [jobs, workers]}", False),
     ],

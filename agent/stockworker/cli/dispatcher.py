@@ -13,7 +13,7 @@ from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, patiently, prepare, run_main, until_stopped
-from stockworker.cli.wiring import metrics_file, recipient, service_link
+from stockworker.cli.wiring import has_recipient, metrics_file, recipient, service_link
 from stockworker.config import Config, load, load_with_warnings
 from stockworker.config.schema import DispatcherConfig, TypePolicy
 from stockworker.dispatcher.notification_sender import NotificationSettings
@@ -106,7 +106,7 @@ def _settings(config: Config) -> DispatcherSettings:
 
 def _notifications(config: Config) -> NotificationSettings | None:
     own = config.notifications
-    if own is None:
+    if own is None or not has_recipient(own):
         return None
     subjects = frozenset(map(NotificationSubject, own.subjects))
     return NotificationSettings(recipient(own), subjects, own.most_per_hour, own.missing_after_s)

@@ -70,6 +70,11 @@ def metrics_file(config: Config, name: str) -> MetricsFile | None:
     return MetricsFile(folder / f"stockworker-{name}.prom", config.metrics.interval_s)
 
 
+def has_recipient(notifications: NotificationsConfig) -> bool:
+    """Whether notifications go anywhere."""
+    return any((notifications.command, notifications.webhook, notifications.webhook_file))
+
+
 def recipient(notifications: NotificationsConfig) -> Recipient:
     """Where notifications go.
 

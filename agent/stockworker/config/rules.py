@@ -123,8 +123,13 @@ def _location_once(config: Config, root: TableNode) -> Iterator[Problem]:
 
 def _notified_in_one_way(config: Config, root: TableNode) -> Iterator[Problem]:
     found = config.notifications
-    if found is not None and sum(map(bool, (found.command, found.webhook, found.webhook_file))) != 1:
-        yield _problem(root, "notifications", "set exactly one of 'command', 'webhook' and 'webhook_file'")
+    recipients = 1 if found is None else sum(map(bool, (found.command, found.webhook, found.webhook_file)))
+    if recipients > 1:
+        yield _problem(root, "notifications", "set only one of 'command', 'webhook' and 'webhook_file'")
+    if not recipients:
+        yield _warning(
+            root, "notifications", "names no recipient, so nothing is sent; add 'command', 'webhook' or 'webhook_file'"
+        )
 
 
 def _encrypted_on_the_way(config: Config, root: TableNode) -> Iterator[Problem]:

@@ -189,9 +189,13 @@ class LossMeter:
     # --- the figure ---------------------------------------------------------------------------------------------------
 
     def dropped_by_broker(self, total: int, now: float) -> None:
-        """The broker has dropped this many messages since its start. The first call only remembers the number."""
+        """The broker has dropped this many messages since its start.
+
+        It reports 0 when it starts, and later changes alone. So the first report means at least one drop, unless it is 0.
+        """
         known, self._broker_total = self._broker_total, total
-        if known is not None and total != known:
+        known = max(0, total - 1) if known is None else known
+        if total != known:
             self._broker.append((now, total - known if total > known else total))
 
     def losses(self, unaccounted: int, unheard: int, now: float) -> Losses:
