@@ -26,8 +26,8 @@ from tests.harness.old_topics import TOPIC_QUEUES, TopicQueue
 from tests.harness.waiting import wait_until
 
 KILLS: Final = 10
-TAKES: Final = 10
 ADDED: Final = 50
+TAKEN: Final = 0.2
 PRIORITIES: Final = ("high", "normal", "low")
 DELAY_S: Final = 7 * 86_400
 
@@ -173,14 +173,16 @@ def test_the_bridge_shares_jobs_with_old_workers(
 ) -> None:
     arguments = program(fleet, queue, tmp_path / "report.jsonl", "--follow", "--interval", "50ms")
     taken: list[int] = []
-    takes = 0 if isinstance(queue, TopicQueue) else TAKES
+    share = 0 if isinstance(queue, TopicQueue) else TAKEN
     bridged = count // 10
     numbers = iter(range(bridged))
     while chunk := list(itertools.islice(numbers, bridged // 4)):
         with running(arguments, tmp_path) as bridge:
             before = stored(fleet)
             for start in range(0, len(chunk), ADDED):
-                queue.add(replace(job, type=f"{kind}-a") for job in numbered(chunk[start : start + ADDED]))
+                added = chunk[start : start + ADDED]
+                queue.add(replace(job, type=f"{kind}-a") for job in numbered(added))
+                takes = int(share * len(added))
                 taken += [number for number in (queue.take() for _ in range(takes)) if number is not None]
             until(bridge, lambda: stored(fleet) > before, "the bridge moves jobs", tmp_path)  # noqa: B023
             bridge.send_signal(signal.SIGKILL)
