@@ -211,6 +211,18 @@ def test_jobs_that_leave_early_leave_nothing_behind() -> None:
     assert (queue._lanes, queue._filed) == ({}, {})
 
 
+def test_entries_of_jobs_that_have_left_are_as_many_as_those_that_wait_and_a_few() -> None:
+    queue = a_queue(*jobs_of("ann", 100))
+    most = 0
+    for number in range(101, 601):
+        job_id = JobId(f"ann:{number}")
+        queue.add(a_job(job_id, sequence=number, ready_at=number))
+        queue.discard(job_id)
+        (lane,) = queue._lanes.values()
+        most = max(most, len(lane.entries))
+    assert most == 100 + 100 + 64
+
+
 jobs = st.builds(
     a_job,
     st.integers(0, 5).map(lambda number: JobId(f"job-{number}")),
