@@ -4,6 +4,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,30 @@ def test_the_commands_of_the_page_work(
     submit(guest, "renewed")
     assert pids == [guest.show(unit, "MainPID") for unit in ("mosquitto", "stockworker-dispatcher", "stockworker@1")]
 
+    diagnose(guest)
     looked = reader.follow("When something is wrong")
     assert "FAIL" not in looked
     assert "Active: active (running)" in looked
     assert reader.followed == {section for section in operations_guide.sections() if operations_guide.commands(section)}
+
+
+def diagnose(guest: Guest) -> None:
+    """`stockworker doctor` finds each part of the machine, and names the command that starts a stopped one."""
+    guest.run("bash", "-euc", f"apt-get install -y {PACKAGES}/stockworker-doctor_*.deb", timeout_s=300)
+    found = diagnosed(guest)
+    assert {"host", "broker", "dispatcher", "worker 1"} <= {str(each["part"]) for each in found}
+    assert [each for each in found if each["severity"] == "fail"] == []
+    guest.run("systemctl", "stop", "stockworker-dispatcher")
+    (stopped,) = (each for each in diagnosed(guest) if (each["part"], each["check"]) == ("dispatcher", "unit"))
+    (command,) = stopped["next"]
+    guest.run("bash", "-euc", command)
+    guest.wait_until(partial(is_online, guest), "the dispatcher and the worker are back")
+
+
+def diagnosed(guest: Guest) -> list[dict[str, Any]]:
+    """The findings of `stockworker doctor`."""
+    lines = guest.try_run(*COMMAND, "doctor", "--json").stdout.splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def start(guest: Guest, reader: Reader) -> None:
