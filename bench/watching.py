@@ -244,7 +244,7 @@ async def ready(fleet: Fleet, setup: Setup) -> AsyncIterator[Client]:
     """A client of a fleet whose workers are registered."""
     playing = asyncio.create_task(play_workers(fleet, setup.workers))
     try:
-        async with fleet.client("operator", timeout_s=_LONGEST_S) as client:
+        async with fleet.client(timeout_s=_LONGEST_S) as client:
             await await_workers(client, setup.workers)
             await together(client, setup.drained // 10, _LONGEST_S)  # warms up
             yield client
