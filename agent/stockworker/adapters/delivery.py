@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from stockworker.adapters.http import FetchError, post
-from stockworker.adapters.http_hosts import Hosts, read_host, read_network
 from stockworker.errors import StockworkerError
 from stockworker.protocol.frozen import dataclass
 
 TIMEOUT_S: Final = 10.0
 """For one attempt. The service can stop within that time."""
 
-_EVERYWHERE: Final = (read_network("0.0.0.0/0"), read_network("::/0"))
+_EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
 """An operator may name a host of the own network."""
 
 _INHERITED: Final = ("PATH", "LANG", "HOME", "TZ")
@@ -60,9 +58,12 @@ def deliver(recipient: Recipient, body: bytes, variables: Mapping[str, str]) -> 
 
 
 def _post(url: str, body: bytes) -> None:
+    from stockworker.adapters.http import FetchError, post  # noqa: PLC0415 (a service must start without HTTP)
+    from stockworker.adapters.http_hosts import Hosts, read_host, read_network  # noqa: PLC0415 (the same)
+
     try:
         host = urlsplit(url).netloc
-        hosts = Hosts([read_host(host)], _EVERYWHERE)
+        hosts = Hosts([read_host(host)], [*map(read_network, _EVERYWHERE)])
     except ValueError:
         raise DeliveryFailed(
             "the address of the webhook is not valid; it needs a host, and no user", retryable=False
