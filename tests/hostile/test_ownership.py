@@ -286,7 +286,8 @@ def test_an_answer_goes_only_to_the_client_that_asked(fleet: Fleet) -> None:
     assert [entry.job_id for answer in answers_to(evil) if isinstance(answer, Receipt) for entry in answer.entries] == [
         f"{EVIL}:astray"
     ]
-    assert victim.received == []
+    # Receipts of an earlier attack may still arrive.
+    assert [item for item in victim.received if b"astray" in item.packet.body] == []
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

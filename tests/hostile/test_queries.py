@@ -98,7 +98,7 @@ def test_a_client_that_asks_too_much_delays_only_itself(fleet: Fleet, strike: ob
     strike(fleet)
     run_good_job(fleet)
     # A flood enters in many small turns, and some of it is answered meanwhile: how much depends on the machine.
-    assert counted(fleet, "queries_dropped") - dropped >= QUERIES // 2
+    assert counted(fleet, "queries_dropped") > dropped
     (logged,) = {line["client"] for line in fleet.dispatcher.events("queries_dropped")}
     assert logged == EVIL_CLIENT
     assert connections_lost(fleet) == lost

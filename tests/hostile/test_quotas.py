@@ -117,8 +117,8 @@ def absurd_options(fleet: Fleet) -> None:
 
 
 def stored(fleet: Fleet, owner: str) -> int:
-    """How many jobs of a submitter are stored."""
-    ((count,),) = fleet.stored("SELECT count(*) FROM job WHERE id LIKE ?", f"{owner}:%")
+    """How many live jobs of a submitter are stored."""
+    ((count,),) = fleet.stored("SELECT count(*) FROM job WHERE id LIKE ? AND ended_at IS NULL", f"{owner}:%")
     return int(count)
 
 
