@@ -46,10 +46,9 @@ def main() -> int:
         metavar="BASE",
         help="only modules that have changed since this commit (without BASE: see tests/harness/commits.py)",
     )
-    parser.add_argument("--minutes", type=float, help="begin no mutant after this time")
+    parser.add_argument("--minutes", type=float, help="begin no mutant after this time, which starts with the first one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at the same time")
     options = parser.parse_args()
-    began = clock.monotonic()
     try:
         modules = chosen_modules([*sources()], options.module)
         if options.changed_since is not None:
@@ -63,7 +62,7 @@ def main() -> int:
     print(f"{len(modules)} modules, up to {options.samples} mutants of each, seed {seed}", flush=True)
     tries = list(sample({module: mutants(sources()[module].read_text()) for module in modules}, options.samples, seed))
     tests = calls(options.jobs)
-    until = None if options.minutes is None else began + 60 * options.minutes
+    until = None if options.minutes is None else clock.monotonic() + 60 * options.minutes
     around = importers({module: path.read_text() for module, path in sources().items()})
     results = Run(tests, equivalents(), options.jobs, until, around).all(tries)
     return show(results, options.goal)
