@@ -61,7 +61,7 @@ _NO_WORKER: Final = "no connected worker runs this type"
 class _Tracer:
     job_id: JobId
     type: JobType
-    connection: str
+    connection: str | None
     worker: WorkerId
     incarnation: str
     sent: float
@@ -101,10 +101,10 @@ class Tracers:
                 entries.append(ReceiptEntry(job_id, ReceiptStatus.REJECTED, "too many tracers are on their way"))
                 continue
             entries.append(ReceiptEntry(job_id, ReceiptStatus.STORED))
-            self._send(job_id, job, event.notify or "", online, now)
+            self._send(job_id, job, event.notify, online, now)
         self._outbox.receipt(event.reply, entries, notices=True)
 
-    def _send(self, job_id: JobId, job: Submission, connection: str, online: Iterable[Worker], now: Now) -> None:
+    def _send(self, job_id: JobId, job: Submission, connection: str | None, online: Iterable[Worker], now: Now) -> None:
         able = sorted((worker for worker in online if job.type in worker.types), key=lambda worker: worker.worker_id)
         if not able:
             self._notify(connection, NoticeEntry(job_id, job.type, State.FAILED, 0, None, reason=_NO_WORKER))
@@ -180,6 +180,6 @@ class Tracers:
         entry = NoticeEntry(tracer.job_id, tracer.type, state, 1, tracer.worker, reason=reason)
         self._notify(tracer.connection, entry)
 
-    def _notify(self, connection: str, entry: NoticeEntry) -> None:
-        if connection:
+    def _notify(self, connection: str | None, entry: NoticeEntry) -> None:
+        if connection is not None:
             self._outbox.send(Notices(self._owner, connection, (entry,)))
