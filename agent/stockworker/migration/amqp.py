@@ -15,6 +15,7 @@
 # in between, a message can be in both queues or in neither. Keep the server running while jobs are moved.
 
 import hashlib
+import math
 import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -245,17 +246,29 @@ class RabbitSource:
         for each in moved:
             target, properties = (self._own, claim_properties(each)) if claim else (each.queue, each.properties)
             self._channel.basic_publish("", target, each.body, properties)
-            self._channel.basic_ack(each.tag)
+        self._acknowledge(moved)
         self._channel.tx_commit()
         for each in moved:
             del among[each.token]
         return [each.token for each in moved]
 
+    def _acknowledge(self, messages: Collection[_Message]) -> None:
+        """Acknowledge messages: those before all others together, because each packet costs as much as a message."""
+        tags = {each.tag for each in messages}
+        others = [
+            each.tag for had in (self._unacknowledged, self._claimed) for each in had.values() if each.tag not in tags
+        ]
+        until = min(others, default=math.inf)
+        together = [tag for tag in tags if tag < until]
+        if together:
+            self._channel.basic_ack(max(together), multiple=True)
+        for tag in tags.difference(together):
+            self._channel.basic_ack(tag)
+
     def _forget(self, tokens: Collection[SourceToken]) -> Collection[SourceToken]:
         claimed = self._all_claimed(tokens)
         gone = [claimed[token] for token in tokens if token in claimed]
-        for each in gone:
-            self._channel.basic_ack(each.tag)
+        self._acknowledge(gone)
         self._channel.tx_commit()
         for each in gone:
             del claimed[each.token]
