@@ -46,7 +46,9 @@ def main() -> int:
         metavar="BASE",
         help="only modules that have changed since this commit (without BASE: see tests/harness/commits.py)",
     )
-    parser.add_argument("--minutes", type=float, help="begin no mutant after this time, which starts with the first one")
+    parser.add_argument(
+        "--minutes", type=float, help="begin no mutant after this time, which starts with the first one"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at the same time")
     options = parser.parse_args()
     try:
