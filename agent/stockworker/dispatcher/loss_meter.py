@@ -28,7 +28,7 @@ MOST_TYPES: Final = 100
 
 LOST: Final = gauge(
     "stockworker_lost",
-    "Signs of the last five minutes that jobs or messages were lost, of all causes. Always 0: look for the cause.",
+    "Signs of the last five minutes that jobs or messages were lost, of all causes. 0 while nothing is lost.",
 )
 LOST_BY_CAUSE: Final = gauge("stockworker_lost_by_cause", "The same, by cause.", "cause")
 TRACERS: Final = counter("stockworker_tracers_total", "Tracers, by their outcome.", "outcome")
