@@ -52,6 +52,7 @@ class Bench:
         monkeypatch.setattr(tracer_client, "clock", SimpleNamespace(monotonic=lambda: self.now))
         self.measures = Measures("dispatcher", "1.0")
         self.measures.link_changed(up=True)
+        self.ended: list[asyncio.Task[None]] = []
         self.client = TracerClient(OWN, LinkSettings("localhost", 1, "x"), "boot")
 
     @property
@@ -73,15 +74,18 @@ class Bench:
         self.look()
         return await self.steps.until_sent(Submit, times)
 
-    def play(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def play(self, story: Callable[[], Coroutine[Any, Any, None]], *faults: str) -> None:
+        """Run the client during a story. It must end with these faults."""
+
         async def main() -> None:
-            self.client.start()
+            self.client.start(self.ended.append)
             try:
                 await story()
             finally:
                 await self.client.close()
 
         asyncio.run(main())
+        assert [str(task.exception()) for task in self.ended if not task.cancelled() and task.exception()] == [*faults]
         assert self.steps.of("link closed")
 
 
@@ -205,16 +209,11 @@ def test_a_new_certificate_is_for_its_connection_too(bench: Bench) -> None:
 
 def test_a_fault_of_the_program_ends_the_service(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        raised: list[object] = []
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _loop, context: raised.append(context.get("exception")))
-
         def fail(_packet: Packet) -> None:
             raise RuntimeError("a fault")
 
         monkeypatch.setattr(codec, "decode", fail)
         bench.link.deliver(Delivery(Packet("jobs/receipt/dispatcher", b"{}")))
-        await until(lambda: bool(raised), "the callback fails")
-        assert [str(each) for each in raised] == ["a fault"]
+        await until(lambda: bool(bench.ended), "the client ends")
 
-    bench.play(story)
+    bench.play(story, "a fault")

@@ -13,6 +13,7 @@ from stockworker.adapters.certificate_watch import SOON_DAYS, URGENT_DAYS
 from stockworker.adapters.delivery import DeliveryFailed, Recipient, deliver
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.loss_meter import Losses
+from stockworker.dispatcher.measures import DAY_S
 from stockworker.dispatcher.notifications import (
     Conditions,
     Notification,
@@ -30,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 _TICK_S: Final = 1.0
 _LOOK_EVERY_S: Final = 5.0
-_DAY_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class NotificationSender:
         seen, conditions, wall = observe(), self._conditions, clock.wall()
         days: dict[str, int | None] = {f"worker {each.worker_id}": each.certificate_days for each in seen.workers}
         for name, until in seen.certificates.items():
-            days[name] = None if until is None else int((until - wall) // _DAY_S)
+            days[name] = None if until is None else int((until - wall) // DAY_S)
         found = [
             *conditions.workers(seen.workers, now),
             *conditions.certificates(days),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stockworker.adapters.sqlite import Connection, DatabaseError, failure
 from stockworker.dispatcher.found import FoundJobs
-from stockworker.dispatcher.rows import ATTEMPT, JOB, read_attempt, read_job
+from stockworker.dispatcher.rows import ATTEMPT, JOB, owner_prefix, read_attempt, read_job
 from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.ids import ClientId, JobId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
@@ -18,7 +18,7 @@ from stockworker.protocol.job_filter import JobFilter
 SELECT_JOB: Final = f"SELECT {', '.join(JOB)} FROM job"
 _ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt_row WHERE job_id = ? ORDER BY number DESC LIMIT ?"
 _NEWEST_ATTEMPT: Final = f"SELECT {', '.join(ATTEMPT)} FROM newest_attempt WHERE job_id = ?"
-SHARED: Final = ""
+SHARED: Final = owner_prefix(None)
 """The shared owner, as a condition of searches."""
 
 MOST_SEARCHED: Final = 100_000
@@ -71,7 +71,7 @@ class SqliteJobReader:
 
     def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> FoundJobs:
         """Read an index of the conditions from the newest job on, `MOST_SEARCHED` rows at most."""
-        owners = (None,) if client_id is None else (f"{client_id}:", SHARED)
+        owners = (None,) if client_id is None else (owner_prefix(client_id), SHARED)
         ends: list[tuple[int, str]] = []
         for owner in owners if _conditions(wanted) else ():
             last, *older = self.rows(*_end_statement(wanted, owner)) or [None]

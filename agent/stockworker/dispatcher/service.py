@@ -151,7 +151,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
     async def run(self) -> None:
         try:
             if self._losses is not None:
-                self._losses.start()
+                self._losses.start(_end_with)
             if self._sender is not None:
                 self._sender.start(_end_with)
             await super().run()
@@ -261,7 +261,7 @@ def _timed(asked: RunQuery | ShowStats, reader: JobReader) -> tuple[TurnOutput, 
     return respond(asked, reader), clock.processor() - began
 
 
-def _end_with(answering: asyncio.Task[None]) -> None:
-    """End the service if its store can't be read, as it does if a turn fails."""
-    if not answering.cancelled():
-        answering.result()
+def _end_with(beside: asyncio.Task[None]) -> None:
+    """End the service if what runs beside its turns fails, as it does if a turn fails."""
+    if not beside.cancelled():
+        beside.result()

@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from secrets import token_hex
@@ -58,10 +58,10 @@ class TracerClient:
         self._connection: int | None = None
         self._running: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin. The service ends if this fails, as it does if a turn fails."""
+    def start(self, end_with: Callable[["asyncio.Task[None]"], None]) -> None:
+        """Begin. `end_with` gets the task when it has ended."""
         self._running = asyncio.create_task(self._run(), name="tracers")
-        self._running.add_done_callback(_end_with)
+        self._running.add_done_callback(end_with)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -166,11 +166,6 @@ class TracerClient:
 
 def _own(job_id: JobId) -> JobId:
     return JobId(job_id.rpartition(":")[2])
-
-
-def _end_with(running: asyncio.Task[None]) -> None:
-    if not running.cancelled():
-        running.result()
 
 
 def _report(lost: Iterable[LostTracer]) -> None:
